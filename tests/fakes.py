@@ -1,37 +1,38 @@
 """A stand-in for ``SPRDiffPipeline``: a real, tiny codec with the same methods and the same errors.
 
-It stores a heavily downscaled picture, so its bytes, budgets and pictures are as real as the model's, and a
-test of the command line, the comparison or the page needs no weights. ``calls`` counts what was asked for.
+It stores a heavily downscaled picture in the real container, so its bytes, budgets and pictures are as real as
+the model's, and a test of the command line, the comparison or the page needs no weights.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from PIL import Image, ImageFilter
 
+from sprdiff import bitstream
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
 from sprdiff.types import DecodedImage, EncodedImage, RateBreakdown, StreamInfo
 
-_HEADER = struct.Struct("<4s4sBHH")
-_CHECKSUM = struct.Struct("<I")
-_MAGIC = b"FAKE"
+FINGERPRINT = hashlib.sha256(b"fake checkpoint").hexdigest()
 
 
 class FakePipeline:
     """Codes an image as ``1 + quality // 4`` pixels on its longer side, zlib compressed.
 
     Args:
-        fingerprint: hexadecimal, 8 digits; a stream of another fingerprint is refused.
+        fingerprint: SHA-256 in hexadecimal; a stream of another fingerprint is refused.
         seconds: how long each encode, coarse decode and diffusion step takes at least.
+    Attributes:
+        calls: how often ``encode`` and ``decompress`` were called, and a ``coarse`` and a ``final`` image made.
     """
 
-    def __init__(self, fingerprint: str = "fa4e0001", seconds: float = 0.0) -> None:
+    def __init__(self, fingerprint: str = FINGERPRINT, seconds: float = 0.0) -> None:
         self.fingerprint = fingerprint
         self.seconds = seconds
         self.calls: Counter[str] = Counter()
@@ -127,32 +128,21 @@ class FakePipeline:
         return hashlib.sha256(self._parse(data)[1].tobytes()).hexdigest()
 
     def _stream(self, image: Image.Image, quality: int) -> bytes:
-        header = _HEADER.pack(_MAGIC, bytes.fromhex(self.fingerprint), quality, *image.size)
         small = image.resize(_small_size(image.size, quality), Image.Resampling.BOX)
-        body = header + zlib.compress(small.tobytes(), 9)
-        return body + _CHECKSUM.pack(zlib.crc32(body))
+        payload = zlib.compress(small.tobytes(), 9)
+        return bitstream.pack(quality, *image.size, payload, bytes.fromhex(self.fingerprint))
 
     def _parse(self, data: bytes) -> tuple[StreamInfo, Image.Image]:
-        overhead = _HEADER.size + _CHECKSUM.size
-        if len(data) < overhead or data[:4] != _MAGIC:
-            raise BitstreamError("This is not a SPRDiff stream.")
-        _, fingerprint, quality, width, height = _HEADER.unpack_from(data)
-        if _CHECKSUM.unpack(data[-4:])[0] != zlib.crc32(data[:-4]):
-            raise BitstreamError("The checksum does not match: the stream is cut short or altered.")
-        if fingerprint.hex() != self.fingerprint:
-            raise BitstreamError(
-                f"This stream was made with checkpoint {fingerprint.hex()}, "
-                f"the loaded one is {self.fingerprint}."
-            )
-        size = _small_size((width, height), quality)
-        pixels = zlib.decompressobj().decompress(data[_HEADER.size : -4], size[0] * size[1] * 3 + 1)
+        header, payload = bitstream.unpack(data, bytes.fromhex(self.fingerprint))
+        size = _small_size((header.width, header.height), header.quality)
+        try:
+            pixels = zlib.decompressobj().decompress(payload, size[0] * size[1] * 3 + 1)
+        except zlib.error as error:
+            raise BitstreamError(f"The payload cannot be decoded: {error}.") from error
         if len(pixels) != size[0] * size[1] * 3:
             raise BitstreamError("The payload has the wrong length.")
-        rate = RateBreakdown(overhead, 1, len(data) - overhead - 1)
-        num_bytes = len(data)
-        bpp = 8 * num_bytes / (width * height)
-        info = StreamInfo(1, fingerprint.hex(), quality, width, height, num_bytes, bpp, rate)
-        return info, Image.frombytes("RGB", size, pixels)
+        rate = RateBreakdown(len(data) - len(payload), 1, len(payload) - 1)
+        return replace(bitstream.read_header(data), rate=rate), Image.frombytes("RGB", size, pixels)
 
 
 def _small_size(size: tuple[int, int], quality: int) -> tuple[int, int]:
