@@ -1,7 +1,7 @@
 """A stand-in for ``SPRDiffPipeline``: a real, tiny codec with the same methods and the same errors.
 
-It stores a heavily downscaled picture in the real container, so its bytes, budgets and pictures are as real as
-the model's, and a test of the command line, the comparison or the page needs no weights.
+It stores a heavily downscaled picture in the real container, so its bytes, budgets and pictures are as real
+as the model's, and a test of the command line, the comparison or the page needs no weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class FakePipeline:
         fingerprint: SHA-256 in hexadecimal; a stream of another fingerprint is refused.
         seconds: how long each encode, coarse decode and diffusion step takes at least.
     Attributes:
-        calls: how often ``encode`` and ``decompress`` were called, and a ``coarse`` and a ``final`` image made.
+        calls: how often ``encode`` and ``decompress`` were called, a ``coarse`` and a ``final`` image made.
     """
 
     def __init__(self, fingerprint: str = FINGERPRINT, seconds: float = 0.0) -> None:
