@@ -1,0 +1,163 @@
+"""Where a checkpoint comes from: a folder, or the Hugging Face Hub; the only network access of this package.
+
+A checkpoint is a folder in the layout of diffusers: ``model_index.json`` names the parts, each part is a
+sub-folder with ``config.json`` and ``*.safetensors``. Pickled weights are neither downloaded nor accepted,
+because loading a pickle can run any code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sprdiff.errors import WeightsError
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+MODEL_VARIABLE = "SPRDIFF_MODEL"
+"""Environment variable with the folder or Hub id to use where none is given."""
+
+_INDEX_NAME = "model_index.json"
+_ALLOWED_PATTERNS = ("*.json", "*.safetensors", "*.md")
+_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def embedded_checkpoint() -> Path:
+    """The folder of the checkpoint that comes with the project; it need not exist."""
+    return Path(__file__).resolve().parent.parent / "checkpoints" / "sprdiff-tiny"
+
+
+def default_checkpoint() -> str | Path:
+    """The folder or Hub id in the environment variable ``SPRDIFF_MODEL``, else the embedded checkpoint."""
+    return os.environ.get(MODEL_VARIABLE, "").strip() or embedded_checkpoint()
+
+
+def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint, downloaded from the Hub first where it is not on this machine.
+
+    Downloads go through the cache of huggingface_hub: what is there is not fetched again, and with no
+    network, or with ``HF_HUB_OFFLINE=1``, the cache alone answers.
+
+    Args:
+        folder_or_id: a folder with ``model_index.json``, or the id ``owner/name`` of a repository on the Hub.
+            A folder that exists wins.
+        revision: branch, tag or commit on the Hub; None for the newest commit of ``main``.
+    Raises:
+        WeightsError: there is no such folder or repository, it holds no checkpoint or one with pickled
+            weights only, or it can be neither reached nor found in the cache.
+    """
+    wanted = str(folder_or_id)
+    folder = Path(wanted).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise WeightsError(
+                f"A revision ({revision}) can be given for a Hub id only, and {wanted} is a local folder."
+            )
+        _check_layout(folder, wanted)
+        return folder
+    if folder.exists():
+        raise WeightsError(f"A checkpoint is a folder with {_INDEX_NAME}, and {wanted} is a file.")
+    if isinstance(folder_or_id, Path) or not _HUB_ID.fullmatch(wanted):
+        raise WeightsError(
+            f"There is no folder {wanted!r}, and that is no Hugging Face Hub id (owner/name) either."
+        )
+    folder = _download(wanted, revision)
+    _check_layout(folder, wanted)
+    return folder
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    """The snapshot of a Hub repository in the local cache, complete."""
+    # Imported here because the embedded checkpoint and `--help` should not wait for it.
+    import httpx2
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    named = repo_id if revision is None else f"{repo_id} at revision {revision}"
+    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(_ALLOWED_PATTERNS))
+    try:
+        if _COMMIT.fullmatch(revision or ""):
+            # A commit never changes, so the cache is as good as the Hub. The question after it fails at once
+            # without a network, where listing the files of a commit is tried again for 20 seconds.
+            try:
+                return Path(fetch(local_files_only=True))
+            except errors.LocalEntryNotFoundError:
+                HfApi().model_info(repo_id, revision=revision)
+        return Path(fetch())
+    except errors.HFValidationError as error:
+        raise WeightsError(
+            f"There is no folder {repo_id!r}, and the Hugging Face Hub does not take it as an id: {error}"
+        ) from error
+    except errors.GatedRepoError as error:
+        raise WeightsError(
+            f"The Hugging Face Hub gives {repo_id} only to accounts that accepted its terms: accept them on "
+            "its page, then log in with `hf auth login`."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise WeightsError(
+            f"There is no folder {repo_id!r} here, and no repository of that name on the Hugging Face Hub "
+            "that you may read."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise WeightsError(f"The repository {repo_id} has no revision {revision or 'main'}.") from error
+    except errors.HfHubHTTPError as error:
+        raise WeightsError(_answered(named, error)) from error
+    except (errors.LocalEntryNotFoundError, httpx2.TransportError, ConnectionError, TimeoutError) as error:
+        # The client turns an error of the server into "not in the cache"; the cause tells them apart.
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise WeightsError(_answered(named, error.__cause__)) from error
+        raise WeightsError(
+            f"The weights of {named} are not, or not all, in the local cache and the Hugging Face Hub cannot "
+            "be reached: connect to the network once, or use the embedded checkpoint "
+            f"({embedded_checkpoint().name})."
+        ) from error
+    except (OSError, ValueError) as error:
+        # ValueError: the client refuses a listing with names that lead out of the cache folder.
+        raise WeightsError(f"The weights of {named} could not be stored: {error}") from error
+
+
+def _answered(named: str, error: HfHubHTTPError) -> str:
+    status = getattr(error.response, "status_code", "unknown")
+    return f"The weights of {named} cannot be had: the Hugging Face Hub answered with HTTP status {status}."
+
+
+def _check_layout(folder: Path, wanted: str) -> None:
+    """Raises where ``folder`` is no checkpoint with safetensors weights; ``wanted`` names it to the user."""
+    index_file = folder / _INDEX_NAME
+    if not index_file.is_file():
+        raise WeightsError(f"{wanted} is not a checkpoint: it has no {_INDEX_NAME}.")
+    try:
+        index = json.loads(index_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{wanted} is not a checkpoint: its {_INDEX_NAME} is not valid JSON.") from error
+    if not isinstance(index, dict):
+        raise WeightsError(f"{wanted} is not a checkpoint: its {_INDEX_NAME} is not a JSON object.")
+    for part, value in index.items():
+        # A part is [library, class]; both are null where an optional part is left out.
+        if isinstance(value, list) and len(value) == 2 and value[0] is not None:
+            _check_part(folder, part, wanted)
+
+
+def _check_part(folder: Path, part: str, wanted: str) -> None:
+    if not re.fullmatch(r"[A-Za-z]\w*", part):
+        raise WeightsError(f"{wanted} is not a checkpoint: {part!r} in its {_INDEX_NAME} cannot be a part.")
+    part_folder = folder / part
+    if not part_folder.is_dir():
+        raise WeightsError(f"{wanted} is not a whole checkpoint: it has no part {part!r}.")
+    files = sorted(file.name for file in part_folder.iterdir())
+    if any(name.endswith(".safetensors") for name in files):
+        return
+    pickles = [name for name in files if name.endswith(_PICKLE_SUFFIXES)]
+    # A part with config.json is a network and has weights; schedulers and the like have other files.
+    if pickles or "config.json" in files:
+        found = f" ({', '.join(pickles)})" if pickles else ""
+        raise WeightsError(
+            f"The part {part!r} of {wanted} has no safetensors weights; pickled ones{found} are refused, "
+            "because loading a pickle can run any code."
+        )
