@@ -1,0 +1,86 @@
+"""Fixtures for every test: a photograph that is made here, the measured images, the trained model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+if TYPE_CHECKING:
+    from sprdiff.pipeline import SPRDiffPipeline
+
+# Before torch is imported, and for the processes that tests start: a test machine has few cores.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+# No test may depend on a network; those of the Hub client undo this in the processes they start.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def make_photo(width: int = 192, height: int = 176, seed: int = 7) -> Image.Image:
+    """A picture with what a photograph has: a sky, a ground, soft and sharp edges, texture, sensor noise.
+
+    The same bytes for the same arguments; RGB.
+    """
+    generator = np.random.default_rng(seed)
+    rows = np.linspace(0, 1, height)[:, None, None]
+    sky, ground = np.array([92, 142, 205]), np.array([214, 190, 150])
+    canvas = Image.fromarray(
+        np.broadcast_to(sky + (ground - sky) * rows, (height, width, 3)).astype(np.uint8)
+    )
+    draw = ImageDraw.Draw(canvas)
+    horizon = round(height * 0.62)
+    hills = [(0, horizon), (width * 0.3, height * 0.38), (width * 0.55, horizon), (0, horizon)]
+    draw.polygon(hills, fill=(96, 112, 104))
+    draw.rectangle((0, horizon, width, height), fill=(84, 118, 58))
+    draw.ellipse(
+        (width * 0.7, height * 0.08, width * 0.86, height * 0.08 + width * 0.16), fill=(250, 236, 190)
+    )
+    house = (width * 0.52, height * 0.44, width * 0.82, height * 0.8)
+    draw.rectangle(house, fill=(178, 92, 70), outline=(60, 40, 34), width=2)
+    roof = [(house[0] - 6, house[1]), (width * 0.67, height * 0.27), (house[2] + 6, house[1])]
+    draw.polygon(roof, fill=(92, 52, 48))
+    for left in (0.57, 0.7):
+        draw.rectangle(
+            (width * left, height * 0.52, width * (left + 0.07), height * 0.64), fill=(240, 226, 150)
+        )
+    canvas = canvas.filter(ImageFilter.GaussianBlur(0.7))
+    # Texture at three scales, stronger on the ground than in the sky, then noise in every pixel.
+    texture = np.zeros((height, width))
+    for cell, strength in ((32, 10), (8, 8), (3, 6)):
+        coarse = generator.normal(0, strength, (height // cell + 2, width // cell + 2)).astype(np.float32)
+        texture += np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    texture *= 0.3 + 0.7 * (rows[..., 0] > 0.62)
+    noise = generator.normal(0, 2, (height, width, 3))
+    pixels = np.asarray(canvas, dtype=np.float64) + texture[..., None] + noise
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """A synthetic photograph, 192 x 176, RGB, the same in every run."""
+    return make_photo()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the measured images (``kodak/``) that ``SPRDIFF_DATA`` names; skips without it."""
+    folder = os.environ.get("SPRDIFF_DATA", "")
+    if not folder or not (Path(folder) / "kodak").is_dir():
+        pytest.skip("SPRDIFF_DATA does not name a folder with kodak/")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> SPRDiffPipeline:
+    """The embedded checkpoint, loaded once for all tests; it holds no state between calls."""
+    import torch
+
+    from sprdiff import SPRDiffPipeline
+    from sprdiff.weights import embedded_checkpoint
+
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    return SPRDiffPipeline.from_pretrained(embedded_checkpoint())
