@@ -1,0 +1,293 @@
+"""Pictures in and out: anything Pillow opens becomes 8-bit sRGB, within limits that the errors name.
+
+    file, bytes or PIL image -> first frame -> colour to sRGB -> 8 bit -> alpha over white -> upright, RGB
+
+This is the only place where ranges, sizes and colour change.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import uuid
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from sprdiff.errors import InputImageError
+
+MIN_SIDE = 16
+"""Shortest side in pixels."""
+MAX_SIDE = 16383
+"""Longest side in pixels: the largest that the bitstream, and WebP among the baselines, can name."""
+MAX_PIXELS = 64_000_000
+"""Largest width x height."""
+
+# Pillow hands these to external programs or platform code; a dropped file must not get that far.
+_REFUSED_FORMATS = frozenset({"EPS", "WMF", "EMF"})
+_SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image
+
+
+def load_image(source: ImageSource) -> Image.Image:
+    """An 8-bit sRGB picture, upright and opaque, without metadata.
+
+    The EXIF orientation is applied, an ICC profile is converted to sRGB, transparency is laid over white,
+    16 bit is scaled (65535 becomes 255), and of an animation the first frame is taken. Values of mode ``I``
+    are 16 bit where they come from a file; in memory, and for mode ``F``, see ``_eight_bit``.
+
+    Args:
+        source: path, contents, open binary file, or a PIL image of any mode.
+    Raises:
+        InputImageError: not a picture, truncated, or outside the limits; names the limit and the value found.
+    """
+    image = source if isinstance(source, Image.Image) else _open(source)
+    _check_size(image.width, image.height)
+    try:
+        image.load()
+    except (
+        Exception
+    ) as error:  # decoders of broken files raise nearly anything: OSError, SyntaxError, IndexError
+        raise InputImageError(f"The image file is damaged or incomplete: {error}") from error
+    _check_size(image.width, image.height)  # some formats (icons) only know their size once loaded
+    rgb = _flatten(image)
+    # A JPEG XL decoder has already turned the picture; its EXIF tag is what it was before.
+    upright = rgb if image.format == "JXL" else _upright(rgb, image)
+    upright.info = {}
+    return upright
+
+
+def save_png(image: Image.Image, path: str | os.PathLike) -> None:
+    """Write an 8-bit lossless PNG without metadata; the file appears under its name only when it is whole."""
+    path = Path(path)
+    clean = image.copy()
+    clean.info = {}  # Pillow would write a colour profile or text found here into the file
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        clean.save(partial, format="PNG")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """The RGB picture as (1, 3, H, W), float32, [0, 1].
+
+    Raises:
+        ValueError: the picture is not RGB; ``load_image`` makes it so.
+    """
+    if image.mode != "RGB":
+        raise ValueError(f"expected an RGB picture, got mode {image.mode}")
+    pixels = torch.from_numpy(np.array(image))  # (H, W, 3), uint8
+    return pixels.permute(2, 0, 1)[None].to(torch.float32) / 255
+
+
+def to_image(x: torch.Tensor) -> Image.Image:
+    """The 8-bit RGB picture of a (1, 3, H, W) or (3, H, W) tensor in [0, 1]; values outside are clipped.
+
+    Raises:
+        ValueError: another shape, or values that are not finite.
+    """
+    if x.dim() == 4 and x.shape[0] == 1:
+        x = x[0]
+    if x.dim() != 3 or x.shape[0] != 3:
+        raise ValueError(f"expected a tensor of shape (1, 3, H, W), got {tuple(x.shape)}")
+    x = x.detach().to("cpu", torch.float32)
+    if not torch.isfinite(x).all():
+        raise ValueError("the tensor holds values that are not finite")
+    pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """(B, C, H, W) extended at the right and bottom by replication until ``multiple`` divides H and W."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def crop_to(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The top left ``size`` (height, width) of (B, C, H, W): undoes ``pad_to_multiple``."""
+    height, width = size
+    return x[..., :height, :width]
+
+
+@functools.cache
+def register_plugins() -> frozenset[str]:
+    """Ids of the optional Pillow plugins found here, ``jpeg-xl`` and ``heic``, after registering them."""
+    found = set()
+    try:
+        import pillow_jxl  # noqa: F401 (registers itself)
+
+        found.add("jpeg-xl")
+    except ImportError:
+        pass
+    try:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        found.add("heic")
+    except ImportError:
+        pass
+    return frozenset(found)
+
+
+def _open(source: str | os.PathLike | bytes | BinaryIO) -> Image.Image:
+    register_plugins()
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = io.BytesIO(source)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels; our own limit is below that and is checked by the caller.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(source)
+    except Image.DecompressionBombError as error:
+        raise InputImageError(
+            f"The image has more than the allowed {MAX_PIXELS:,} pixels: {error}"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise InputImageError("This is not an image file, or its format is not supported.") from error
+    except FileNotFoundError as error:
+        raise InputImageError(f"There is no file {error.filename}.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:
+        raise InputImageError(f"The image file cannot be read: {error}") from error
+    if image.format in _REFUSED_FORMATS:
+        raise InputImageError(f"{image.format} is a drawing format; a picture made of pixels is needed.")
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    """Raise ``InputImageError`` unless both sides and the area lie within the limits."""
+    if min(width, height) < MIN_SIDE:
+        raise InputImageError(
+            f"The image is {width} x {height} pixels; each side must have at least {MIN_SIDE}."
+        )
+    if max(width, height) > MAX_SIDE:
+        raise InputImageError(f"The image is {width} x {height} pixels; no side may exceed {MAX_SIDE}.")
+    if width * height > MAX_PIXELS:
+        raise InputImageError(
+            f"The image is {width} x {height} = {width * height:,} pixels; at most {MAX_PIXELS:,} allowed."
+        )
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """RGB, 8 bit, of a loaded picture: colour converted to sRGB, transparency over white. A new picture."""
+    profile = image.info.get("icc_profile")
+    if image.mode in _SIXTEEN_BIT_MODES or image.mode in ("I", "F"):
+        alpha = _key_alpha(image)
+        image = _eight_bit(image)
+    else:
+        image, alpha = _split_alpha(image)
+    return _over_white(_to_srgb(image, profile), alpha)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grayscale (``L``) of a picture with one channel of more than 8 bits.
+
+    ``I;16`` and what a file gives as ``I`` are 16 bit. Floats, and integers made in memory, carry no range:
+    the smallest of 1 (floats only), 255 and 65535 that holds all of them is taken, and where none does,
+    their own minimum and maximum.
+
+    Raises:
+        InputImageError: a value is not finite.
+    """
+    values = np.asarray(image).astype(np.float64)  # (H, W)
+    if not np.isfinite(values).all():
+        raise InputImageError("The image holds values that are not finite numbers.")
+    if image.mode in _SIXTEEN_BIT_MODES:
+        tops: tuple[float, ...] = (65535,)
+    elif image.mode == "I":
+        tops = (255, 65535) if image.format is None else (65535,)
+    else:
+        tops = (1, 255, 65535)
+    low, high = 0.0, next((top for top in tops if values.max() <= top), None)
+    if values.min() < 0 or high is None:
+        low, high = values.min(), max(values.max(), values.min() + 1)
+    return Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
+
+
+def _key_alpha(image: Image.Image) -> Image.Image | None:
+    """Alpha of a 16-bit grayscale PNG in which one gray value stands for transparent; None without one."""
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return None
+    return Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The picture without transparency, in a mode that a colour profile applies to, and its alpha or None."""
+    if image.mode in ("RGBa", "La"):
+        image = image.convert(image.mode.upper())  # undo the premultiplication
+    elif image.mode == "PA" or (image.mode not in ("RGBA", "LA") and image.has_transparency_data):
+        image = image.convert("RGBA")  # palette entries or key colours become an alpha channel
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    if image.mode in ("RGBA", "LA"):
+        return image.convert(image.mode[:-1]), image.getchannel("A")
+    return image, None
+
+
+def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """round((colour * alpha + 255 * (255 - alpha)) / 255) in the 8-bit values, as browsers blend."""
+    if alpha is None or alpha.getextrema() == (255, 255):
+        return rgb.copy()
+    colour = np.asarray(rgb).astype(np.uint32)
+    weight = np.asarray(alpha).astype(np.uint32)[..., None]  # (H, W, 1)
+    return Image.fromarray(((colour * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB of an opaque picture; through its colour profile where it has a usable one."""
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    if image.mode == "YCbCr" or image.mode == "HSV" or image.mode == "RGBX":
+        image = image.convert("RGB")
+    if profile:
+        try:
+            transform = ImageCms.buildTransform(
+                io.BytesIO(profile),
+                ImageCms.createProfile("sRGB"),
+                image.mode,
+                "RGB",
+                ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+            if not _is_identity(transform, image.mode):
+                return ImageCms.applyTransform(image, transform)
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a broken profile, or one of another colour space: viewers ignore it, so do we
+    return image.convert("RGB")
+
+
+def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether no colour moves by more than one level: then sRGB pictures stay exactly as they are."""
+    if mode == "CMYK":
+        return False
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    probe = Image.fromarray(grid).convert(mode)
+    moved = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int) - np.asarray(
+        probe.convert("RGB")
+    )
+    return bool(np.abs(moved).max() <= 1)
+
+
+def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
+    """``rgb`` turned as the EXIF data of ``original`` demand."""
+    try:
+        orientation = original.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken metadata do not spoil a good picture, and their parser raises nearly anything
+        return rgb
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation if orientation in range(1, 9) else 1
+    rgb.info = {"exif": exif.tobytes()}
+    return ImageOps.exif_transpose(rgb)
