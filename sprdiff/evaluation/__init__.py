@@ -1,0 +1,1 @@
+"""Methods compared on real bytes: one image (``comparison``), or many (``runner``); files (``results``)."""

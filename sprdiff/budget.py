@@ -1,0 +1,21 @@
+"""Which bitrates can be asked for; the one rule for the command line, the evaluation and the page."""
+
+from __future__ import annotations
+
+import math
+
+from sprdiff.errors import SettingsError
+
+MAX_BPP = 24.0
+"""Bits per pixel of the uncompressed original: a larger budget is a slip of the pen."""
+
+
+def check_bpp(target_bpp: float) -> float:
+    """The bitrate, if it is one.
+
+    Raises:
+        SettingsError: not above 0 and at most ``MAX_BPP``.
+    """
+    if not (math.isfinite(target_bpp) and 0 < target_bpp <= MAX_BPP):
+        raise SettingsError(f"Bits per pixel must be above 0 and at most {MAX_BPP:g}, got {target_bpp:g}.")
+    return target_bpp

@@ -1,0 +1,381 @@
+"""The command line: ``python -m sprdiff compress | decompress | info | compare | evaluate``.
+
+Exit code 0: done. 1: ``evaluate`` had to skip images. 2: bad input, with one line on stderr. 130:
+interrupted. Libraries that take seconds to import are imported within the commands, so that ``--help`` is
+fast and bad arguments are found at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import sprdiff
+from sprdiff import console
+from sprdiff.bitstream import read_header
+from sprdiff.budget import check_bpp
+from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
+from sprdiff.files import Job, check_folder, plan_jobs, write_file
+from sprdiff.weights import default_checkpoint
+
+if TYPE_CHECKING:
+    from sprdiff.pipeline import SPRDiffPipeline
+    from sprdiff.types import DecodedImage, EncodedImage, Progress
+
+app = typer.Typer(
+    name="sprdiff",
+    help="Ultra-low-bitrate image compression with semantic and pixel representations (arXiv 2606.01608).",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_METHODS = "sprdiff-coarse,sprdiff-final,jpeg,webp,jpeg2000,avif"
+_METRICS = "psnr-rgb,ms-ssim-rgb,ms-ssim-y,lpips-alex,lpips-vgg,dists"
+
+Model = Annotated[str | None, typer.Option(help="Checkpoint folder or Hub id; the embedded one by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Diffusion steps of the final picture; 1 by default.")]
+Methods = Annotated[str, typer.Option(help="Method ids, separated by commas.")]
+Metrics = Annotated[str, typer.Option(help="Metric ids, separated by commas.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code; errors of the user become one line, not a traceback.
+
+    Args:
+        arguments: without the name of the program; those of the process by default.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return app(arguments or ["--help"], prog_name="python -m sprdiff", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        message = error.format_message()
+    except (SPRDiffError, OSError) as error:  # OSError: a full disk, a file without permission
+        message = str(error)
+    except (KeyboardInterrupt, typer.Abort):
+        console.fail("interrupted")
+        return 130
+    console.fail(message)
+    if "--json" in arguments:
+        console.show({"error": message}, message, as_json=True)
+    return 2
+
+
+@app.callback(invoke_without_command=True)
+def _program(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        print(sprdiff.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def compress(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="IN... OUT", help="Images, then a .spr file or a folder.")
+    ],
+    bpp: Annotated[float | None, typer.Option(help="Budget in bits per pixel for the whole file.")] = None,
+    quality: Annotated[int | None, typer.Option(min=0, max=255, help="0 (smallest) to 255 (best).")] = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> int:
+    """Compress images to .spr files; OUT is a folder if there are several."""
+    if (bpp is None) == (quality is None):
+        raise SettingsError("Give exactly one of --bpp and --quality.")
+    if bpp is not None:
+        check_bpp(bpp)
+    jobs = plan_jobs(paths, ".spr")
+
+    def encode(pipeline: SPRDiffPipeline, job: Job) -> dict[str, Any]:
+        from sprdiff.images import load_image
+
+        image = load_image(job.source)
+        started = time.perf_counter()
+        encoded = pipeline.encode(image, target_bpp=bpp, quality=quality)
+        seconds = time.perf_counter() - started
+        _write(job.target, encoded.data)
+        record = _encoded_record(encoded, bpp) | {"encode_seconds": round(seconds, 3)}
+        if encoded.over_budget:
+            console.warn(
+                f"{job.source}: the smallest stream has {len(encoded.data)} bytes ({record['bpp']:.4f} bpp), "
+                f"over the budget of {encoded.max_bytes} bytes ({bpp:g} bpp)"
+            )
+        return record
+
+    return _run_jobs(jobs, model, "compressing", encode, _encoded_text, as_json)
+
+
+@app.command()
+def decompress(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="IN... OUT", help="Streams, then a .png file or a folder.")
+    ],
+    coarse: Annotated[
+        str | None, typer.Option(help="Also write the coarse reconstruction: a .png file, or a folder.")
+    ] = None,
+    coarse_only: Annotated[
+        bool, typer.Option("--coarse-only", help="OUT is the coarse reconstruction; no diffusion.")
+    ] = False,
+    steps: Steps = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> int:
+    """Decompress .spr files to PNG; OUT is a folder if there are several."""
+    if coarse_only and (coarse is not None or steps is not None):
+        raise SettingsError("--coarse-only makes no use of --coarse and --steps.")
+    jobs = plan_jobs(paths, ".png")
+    coarse_jobs = [] if coarse is None else plan_jobs([*paths[:-1], coarse], ".png")
+    coarse_targets = {job.source: job.target for job in coarse_jobs}
+    finals = {job.target.resolve() for job in jobs}
+    for target in coarse_targets.values():
+        if target.resolve() in finals:
+            raise SettingsError(f"The coarse and the final picture would both become {target}.")
+
+    def decode(pipeline: SPRDiffPipeline, job: Job) -> dict[str, Any]:
+        started = time.perf_counter()
+        decoded = pipeline.decompress(
+            job.source.read_bytes(), coarse_only=coarse_only, num_inference_steps=steps or 1
+        )
+        seconds = time.perf_counter() - started
+        return _write_pictures(decoded, job, coarse_targets.get(job.source)) | {
+            "decode_seconds": round(seconds, 3)
+        }
+
+    return _run_jobs(jobs, model, "decompressing", decode, _decoded_text, as_json)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(metavar="IN.spr")],
+    symbols_hash: Annotated[
+        bool, typer.Option("--symbols-hash", help="Also the SHA-256 of the decoded integer symbols.")
+    ] = False,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Show the header of a .spr file and where its bytes went."""
+    if not path.is_file():
+        raise SettingsError(f"There is no file {path}.")
+    data = path.read_bytes()
+    header = read_header(data)  # what is no stream at all is found before the model is loaded
+    record: dict[str, Any] = {"input": str(path)} | asdict(header)
+    with console.progress_bar() as progress:
+        try:
+            pipeline = _load_pipeline(model, progress)
+            if pipeline.fingerprint.startswith(header.fingerprint):
+                record |= asdict(pipeline.inspect(data))
+            else:
+                record["rate_note"] = (
+                    f"the byte split needs the checkpoint {header.fingerprint}, "
+                    f"the loaded one is {pipeline.fingerprint[: len(header.fingerprint)]}"
+                )
+            if symbols_hash:
+                record["symbols_hash"] = pipeline.symbols_hash(data)
+        except WeightsError as error:
+            if symbols_hash:
+                raise
+            record["rate_note"] = f"the byte split needs a model: {error}"
+    text = "\n".join(f"{key}: {value}" for key, value in _flat(record).items())
+    console.show(record, text, as_json=as_json)
+
+
+@app.command()
+def compare(
+    path: Annotated[Path, typer.Argument(metavar="IN")],
+    bpp: Annotated[float, typer.Option(help="Budget of every file in bits per pixel.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, the files and results.json.")],
+    methods: Methods = _METHODS,
+    metrics: Metrics = _METRICS,
+    steps: Steps = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Compare methods on one image at the same number of bytes."""
+    check_bpp(bpp)
+    if not path.is_file():
+        raise SettingsError(f"There is no file {path}.")
+    check_folder(out)
+    with console.progress_bar() as progress:
+        progress(0.0, "Loading the libraries")
+        from sprdiff.evaluation.comparison import check_metrics
+        from sprdiff.evaluation.comparison_folder import write_comparison
+        from sprdiff.images import load_image
+        from sprdiff.methods import check_methods, needs_pipeline
+
+        method_ids, metric_ids = check_methods(_split(methods)), check_metrics(_split(metrics))
+        if path.resolve().parent == out.resolve() and path.stem in {"original", *method_ids}:
+            raise SettingsError(f"A picture in {out} would overwrite the input {path.name}.")
+        image = load_image(path)
+        record = write_comparison(
+            image,
+            out,
+            method_ids,
+            _load_pipeline(model, progress) if needs_pipeline(method_ids) else None,
+            target_bpp=bpp,
+            metrics=metric_ids,
+            num_inference_steps=steps or 1,
+            source=path.name,
+            progress=progress,
+        )
+    lines = [_row_text(row) for row in record["results"]]
+    console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    bpp: Annotated[str, typer.Option(help="Budgets in bits per pixel, separated by commas.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows and means; an earlier run in it is continued.")],
+    methods: Methods = _METHODS,
+    metrics: Metrics = _METRICS,
+    steps: Steps = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> int:
+    """Measure methods on every image of a folder; exit code 1 if images had to be skipped."""
+    bpps = [check_bpp(_number(value)) for value in _split(bpp)]
+    if not folder.is_dir():
+        raise SettingsError(f"There is no folder {folder}.")
+    check_folder(out)
+    with console.progress_bar(lines_when_piped=True) as progress:
+        from sprdiff.evaluation.comparison import check_metrics
+        from sprdiff.evaluation.runner import evaluate as run
+        from sprdiff.evaluation.runner import find_images
+        from sprdiff.methods import check_methods, needs_pipeline
+
+        method_ids, metric_ids = check_methods(_split(methods)), check_metrics(_split(metrics))
+        find_images(folder, out)
+        evaluation = run(
+            folder,
+            method_ids,
+            bpps,
+            out,
+            pipeline=_load_pipeline(model, progress) if needs_pipeline(method_ids) else None,
+            metrics=metric_ids,
+            num_inference_steps=steps or 1,
+            progress=progress,
+            on_failure=lambda name, message: console.fail(f"{name}: {message} (skipped)"),
+        )
+    record = {"out": str(out), "computed": evaluation.computed, **evaluation.summary}
+    lines = [_mean_text(row) for row in evaluation.summary["means"]]
+    console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
+    return 1 if evaluation.failed else 0
+
+
+def _load_pipeline(model: str | None, progress: Progress) -> SPRDiffPipeline:
+    progress(0.0, "Loading the model")
+    return sprdiff.SPRDiffPipeline.from_pretrained(model or default_checkpoint())
+
+
+def _run_jobs(
+    jobs: Sequence[Job],
+    model: str | None,
+    doing: str,
+    work: Callable[[SPRDiffPipeline, Job], dict[str, Any]],
+    text: Callable[[dict[str, Any]], str],
+    as_json: bool,
+) -> int:
+    """Does every job, reports those that fail, shows one record (of one job) or all; 2 if any failed."""
+    records = []
+    failed = False
+    with console.progress_bar() as progress:
+        pipeline = _load_pipeline(model, progress)
+        for index, job in enumerate(jobs):
+            progress(index / len(jobs), f"{job.source.name}: {doing}")
+            try:
+                done = {"input": str(job.source), "output": str(job.target)} | work(pipeline, job)
+            except SPRDiffError as error:
+                if len(jobs) == 1:
+                    raise type(error)(f"{job.source}: {error}") from error
+                console.fail(f"{job.source}: {error}")
+                done = {"input": str(job.source), "error": str(error)}
+                failed = True
+            records.append(done)
+    shown = "\n".join(text(record) for record in records if "error" not in record)
+    console.show(records[0] if len(jobs) == 1 else {"files": records}, shown, as_json=as_json)
+    return 2 if failed else 0
+
+
+def _write(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_file(target, data)
+
+
+def _write_pictures(decoded: DecodedImage, job: Job, coarse_target: Path | None) -> dict[str, Any]:
+    """Writes the picture that was asked for, and the coarse one to ``coarse_target`` if there is one."""
+    from sprdiff.images import save_png
+
+    if coarse_target is not None:
+        coarse_target.parent.mkdir(parents=True, exist_ok=True)
+        save_png(decoded.coarse, coarse_target)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    save_png(decoded.final or decoded.coarse, job.target)
+    return {
+        "picture": "final" if decoded.final else "coarse",
+        "coarse": None if coarse_target is None else str(coarse_target),
+    } | asdict(decoded.info)
+
+
+def _encoded_record(encoded: EncodedImage, target_bpp: float | None) -> dict[str, Any]:
+    return {
+        "width": encoded.width,
+        "height": encoded.height,
+        "num_bytes": len(encoded.data),
+        "bpp": 8 * len(encoded.data) / (encoded.width * encoded.height),
+        "target_bpp": target_bpp,
+        "max_bytes": encoded.max_bytes,
+        "over_budget": encoded.over_budget,
+        **encoded.settings,
+    }
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a number.") from error
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without nesting and without what is not known."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return {key: value for key, value in flat.items() if value is not None}
+
+
+def _encoded_text(record: dict[str, Any]) -> str:
+    return "{output}: {num_bytes} bytes, {bpp:.4f} bpp, quality {quality}".format(**record)
+
+
+def _decoded_text(record: dict[str, Any]) -> str:
+    return "{output}: {picture} picture, {width} x {height}, from {num_bytes} bytes".format(**record)
+
+
+def _metrics_text(values: Mapping[str, float | None]) -> str:
+    return "  ".join(
+        f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values.items()
+    )
+
+
+def _row_text(row: dict[str, Any]) -> str:
+    over = "  over budget" if row["over_budget"] else ""
+    head = "{method:15} {num_bytes:7} bytes  {bpp:.4f} bpp  scale {scale:.3f}".format(**row)
+    return f"{head}  {_metrics_text(row['metrics'])}{over}"
+
+
+def _mean_text(row: dict[str, Any]) -> str:
+    head = "{method:15} at {target_bpp:g}: {images} images, {over_budget} over budget, {bpp:.4f} bpp".format(
+        **row
+    )
+    return f"{head}  {_metrics_text({name: value['mean'] for name, value in row['metrics'].items()})}"

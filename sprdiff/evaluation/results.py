@@ -1,0 +1,150 @@
+"""Results as files: rows, means, and what it takes to repeat them. Computes no picture and no metric."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import features
+
+import sprdiff
+from sprdiff.evaluation.comparison import MethodResult
+
+Row = dict[str, Any]
+
+_LIBRARIES = (
+    *("torch", "torchvision", "diffusers", "transformers", "compressai", "numpy", "pillow"),
+    *("pillow-heif", "pillow-jxl-plugin", "lpips", "pyiqa", "pytorch-msssim"),
+)
+_ENCODERS = {"jpeg": "libjpeg_turbo", "webp": "webp", "jpeg2000": "jpg_2000", "avif": "avif"}
+
+
+def method_row(result: MethodResult, *, target_bpp: float) -> Row:
+    """One result as JSON data: bytes, bpp, scale, settings, metrics, reasons of the dashes, seconds."""
+    encoded = result.encoded
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for metric, measured in result.metrics.items():
+        # JSON has no infinity, which is the PSNR of identical pictures.
+        finite = measured.value is not None and math.isfinite(measured.value)
+        values[metric] = measured.value if finite else None
+        if not finite:
+            reasons[metric] = measured.reason or "not a finite number: the pictures are identical"
+    return {
+        "method": result.method,
+        "target_bpp": target_bpp,
+        "num_bytes": result.num_bytes,
+        "bpp": result.bpp,
+        "max_bytes": encoded.max_bytes,
+        "over_budget": encoded.over_budget,
+        "scale": encoded.scale,
+        "settings": dict(encoded.settings),
+        "metrics": values,
+        "reasons": reasons,
+        "encode_seconds": round(result.encode_seconds, 4),
+        "decode_seconds": round(result.decode_seconds, 4),
+    }
+
+
+def means(rows: Iterable[Row]) -> list[Row]:
+    """Averages over images for each method and budget; each metric over the images that have it.
+
+    Returns:
+        For each: ``images``, how many of them are ``over_budget``, mean ``bpp`` and seconds, and for each
+        metric its ``mean`` (None if there is none), the number of ``dashes`` and their ``reasons``.
+    """
+    groups: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], row["target_bpp"]), []).append(row)
+    return [
+        {
+            "method": method,
+            "target_bpp": target_bpp,
+            "images": len(group),
+            "over_budget": sum(row["over_budget"] for row in group),
+            **{key: _mean(row[key] for row in group) for key in ("bpp", "encode_seconds", "decode_seconds")},
+            "metrics": {metric: _metric_mean(group, metric) for metric in _metric_ids(group)},
+        }
+        for (method, target_bpp), group in groups.items()
+    ]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a JSON Lines file that may not exist yet; a last line that a kill cut short is removed.
+
+    Raises:
+        ValueError: a line before the last is not JSON, so the file is not one of ours.
+    """
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Adds one line and hands it to the disk, so that a kill loses at most the row in the making."""
+    with path.open("ab") as file:
+        file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """The rows as CSV: one column a metric, empty where there is a dash; settings as JSON."""
+    metrics = _metric_ids(rows)
+    plain = [key for key in (rows[0] if rows else {}) if key not in ("settings", "metrics", "reasons")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*plain, "settings", *metrics])
+    for row in rows:
+        values = [row["metrics"].get(metric) for metric in metrics]
+        writer.writerow([*(row.get(key) for key in plain), json.dumps(row["settings"]), *values])
+    return text.getvalue()
+
+
+def json_text(data: object) -> str:
+    """Indented JSON that ends with a newline."""
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+
+def environment() -> dict[str, Mapping[str, Any]]:
+    """Versions of what took part, and the machine."""
+    versions = {"sprdiff": sprdiff.__version__, "python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    encoders = {name: features.version(feature) for name, feature in _ENCODERS.items()}
+    machine = {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    return {"versions": versions, "encoders": encoders, "machine": machine}
+
+
+def _metric_ids(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(metric for row in rows for metric in row["metrics"]))
+
+
+def _metric_mean(rows: Sequence[Row], metric: str) -> Row:
+    values = [row["metrics"].get(metric) for row in rows]
+    found = [value for value in values if value is not None]
+    summary: Row = {"mean": _mean(found) if found else None, "dashes": len(values) - len(found)}
+    without = [row for row in rows if row["metrics"].get(metric) is None]
+    reasons = sorted({row["reasons"].get(metric, "not measured") for row in without})
+    return {**summary, "reasons": reasons} if reasons else summary
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return math.fsum(values) / len(values)

@@ -1,0 +1,275 @@
+"""Every method that can be compared, by id: the two outputs of SPRDiff and the baselines.
+
+Both outputs of SPRDiff come from one stream::
+
+    image, budget --encode--> stream --entropy decode--> coarse image --diffusion--> final image
+                                                             |                            |
+                                                       sprdiff-coarse               sprdiff-final
+
+so the two adapters share that work: one encode for the same image and budget, and one decode that waits
+between its two pictures. The time that is reported for each is that of all it needed from the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from PIL import Image
+
+from sprdiff.baselines import BASELINES
+from sprdiff.errors import SettingsError
+from sprdiff.types import DecodedImage, EncodedImage, ImageCodec
+
+if TYPE_CHECKING:
+    from sprdiff.pipeline import SPRDiffPipeline
+
+COARSE = "sprdiff-coarse"
+FINAL = "sprdiff-final"
+METHODS: dict[str, str] = {
+    COARSE: "SPRDiff coarse",
+    FINAL: "SPRDiff final",
+    **{method: codec.label for method, codec in BASELINES.items()},
+}
+"""Label of every method that can run here, by id; SPRDiff first."""
+
+_CAPACITY = 2  # images in flight: a page serves two at once, and each may hold 192 MB of pixels
+
+_Value = TypeVar("_Value")
+
+
+def check_methods(ids: Iterable[str]) -> list[str]:
+    """The ids without repetitions, those of SPRDiff first, otherwise in the order given.
+
+    Raises:
+        SettingsError: no id, or an unknown one; the message lists the known ones.
+    """
+    chosen = list(dict.fromkeys(ids))
+    unknown = [method for method in chosen if method not in METHODS]
+    if unknown or not chosen:
+        found = f"Unknown method {unknown[0]!r}" if unknown else "No method was given"
+        raise SettingsError(f"{found}; known are {', '.join(METHODS)}.")
+    first = [method for method in (COARSE, FINAL) if method in chosen]
+    return first + [method for method in chosen if method not in first]
+
+
+def needs_pipeline(ids: Iterable[str]) -> bool:
+    """Whether one of these methods is SPRDiff itself."""
+    return any(method in (COARSE, FINAL) for method in ids)
+
+
+def build_methods(
+    ids: Iterable[str], pipeline: SPRDiffPipeline | None = None, *, num_inference_steps: int = 1
+) -> dict[str, ImageCodec]:
+    """A codec for each id, in the order of ``check_methods``.
+
+    Args:
+        ids: keys of ``METHODS``.
+        pipeline: the model; None will do for baselines alone.
+        num_inference_steps: diffusion steps of ``sprdiff-final``.
+    Raises:
+        SettingsError: an unknown id, or one of SPRDiff without a pipeline.
+    """
+    ids = check_methods(ids)
+    if pipeline is None:
+        if needs_pipeline(ids):
+            raise SettingsError(f"{COARSE} and {FINAL} need a model.")
+        return {method: BASELINES[method] for method in ids}
+    both = COARSE in ids and FINAL in ids
+    work = _SharedWork(pipeline, num_inference_steps, pause=both)
+    adapters = {method: SPRDiffCodec(method, work) for method in (COARSE, FINAL)}
+    return {method: adapters[method] if method in adapters else BASELINES[method] for method in ids}
+
+
+def timed_compress(codec: ImageCodec, image: Image.Image, *, max_bytes: int) -> tuple[EncodedImage, float]:
+    """The file and the seconds it took; for shared work the seconds of the one time it was done."""
+    if isinstance(codec, SPRDiffCodec):
+        return codec.timed_compress(image, max_bytes=max_bytes)
+    started = time.perf_counter()
+    encoded = codec.compress(image, max_bytes=max_bytes)
+    return encoded, time.perf_counter() - started
+
+
+def timed_decompress(codec: ImageCodec, data: bytes, *, size: tuple[int, int]) -> tuple[Image.Image, float]:
+    """The picture and the seconds from bytes to picture, without any wait in between."""
+    if isinstance(codec, SPRDiffCodec):
+        return codec.timed_decompress(data)
+    started = time.perf_counter()
+    image = codec.decompress(data, size=size)
+    return image, time.perf_counter() - started
+
+
+class SPRDiffCodec:
+    """One output of SPRDiff as an ``ImageCodec``; made by ``build_methods``."""
+
+    extension = ".spr"
+
+    def __init__(self, method: str, work: _SharedWork) -> None:
+        self.id = method
+        self.label = METHODS[method]
+        self._work = work
+
+    def compress(self, image: Image.Image, *, max_bytes: int) -> EncodedImage:
+        """The best stream within ``max_bytes``, or the smallest one, marked ``over_budget``."""
+        return self.timed_compress(image, max_bytes=max_bytes)[0]
+
+    def decompress(self, data: bytes, *, size: tuple[int, int]) -> Image.Image:
+        """The picture, RGB; ``size`` is not needed, the stream holds it.
+
+        Raises:
+            BitstreamError: not a whole, unaltered stream of the loaded checkpoint.
+        """
+        return self.timed_decompress(data)[0]
+
+    def timed_compress(self, image: Image.Image, *, max_bytes: int) -> tuple[EncodedImage, float]:
+        """As ``compress``, with the seconds of the encode, done now or before for the other output."""
+        return self._work.encode(image, max_bytes)
+
+    def timed_decompress(self, data: bytes) -> tuple[Image.Image, float]:
+        """As ``decompress``, with the seconds from the bytes to this picture."""
+        return self._work.coarse(data) if self.id == COARSE else self._work.final(data)
+
+
+class _SharedWork:
+    """The last few encodes and decodes of one pipeline, for the two adapters, from any thread.
+
+    Args:
+        pause: the final image will be asked for after the coarse one, so that a decode should wait for it.
+    """
+
+    def __init__(self, pipeline: SPRDiffPipeline, num_inference_steps: int, *, pause: bool) -> None:
+        self._pipeline = pipeline
+        self._steps = num_inference_steps
+        self._pause = pause
+        self._encode_lock = threading.Lock()
+        self._decode_lock = threading.Lock()
+        self._encodes: OrderedDict[tuple[str, int], tuple[EncodedImage, float]] = OrderedDict()
+        self._decodes: OrderedDict[bytes, _PausedDecode] = OrderedDict()
+        # A decode that still waits when nobody can ask for its final image any more must end.
+        weakref.finalize(self, _abandon_all, self._decodes)
+
+    def encode(self, image: Image.Image, max_bytes: int) -> tuple[EncodedImage, float]:
+        content = hashlib.sha256(f"{image.mode} {image.size}".encode())
+        content.update(image.tobytes())
+        key = (content.hexdigest(), max_bytes)
+        with self._encode_lock:
+            if key not in self._encodes:
+                started = time.perf_counter()
+                encoded = self._pipeline.encode(image, max_bytes=max_bytes)
+                _remember(self._encodes, key, (encoded, time.perf_counter() - started))
+            self._encodes.move_to_end(key)
+            return self._encodes[key]
+
+    def coarse(self, data: bytes) -> tuple[Image.Image, float]:
+        if not self._pause:
+            started = time.perf_counter()
+            coarse = self._pipeline.decompress(data, coarse_only=True).coarse
+            return coarse, time.perf_counter() - started
+        return self._decode(data).coarse()
+
+    def final(self, data: bytes) -> tuple[Image.Image, float]:
+        try:
+            return self._decode(data).final()
+        except _AbandonedError:  # other threads' images pushed it out just before it was asked for
+            return _PausedDecode(self._pipeline, data, self._steps).final()
+
+    def _decode(self, data: bytes) -> _PausedDecode:
+        with self._decode_lock:
+            if data not in self._decodes:
+                dropped = _remember(self._decodes, data, _PausedDecode(self._pipeline, data, self._steps))
+                for decode in dropped:
+                    decode.abandon()
+            self._decodes.move_to_end(data)
+            return self._decodes[data]
+
+
+class _PausedDecode:
+    """One decode in a thread of its own, which rests after the coarse image until the final one is wanted.
+
+    It rests so that measuring the coarse image does not slow down, and so falsify, the timing of the final
+    one; and so that the diffusion never runs for somebody who has left in the meantime.
+    """
+
+    def __init__(self, pipeline: SPRDiffPipeline, data: bytes, num_inference_steps: int) -> None:
+        self._pipeline = pipeline
+        self._data = data
+        self._steps = num_inference_steps
+        self._coarse: Image.Image | None = None
+        self._coarse_seconds = 0.0
+        self._decoded: DecodedImage | None = None
+        self._final_seconds = 0.0
+        self._error: BaseException | None = None
+        self._coarse_ready = threading.Event()
+        self._final_wanted = threading.Event()
+        self._final_ready = threading.Event()
+        self._abandoned = False
+        threading.Thread(target=self._run, name="sprdiff-decode", daemon=True).start()
+
+    def coarse(self) -> tuple[Image.Image, float]:
+        """The coarse image and its seconds; raises what the pipeline raised."""
+        self._coarse_ready.wait()
+        if self._coarse is None:
+            self._raise()
+        return self._coarse, self._coarse_seconds
+
+    def final(self) -> tuple[Image.Image, float]:
+        """The final image and its seconds from the bytes on, without the rest in between."""
+        self._final_wanted.set()
+        self._final_ready.wait()
+        if self._decoded is None or self._decoded.final is None:
+            self._raise()
+        return self._decoded.final, self._final_seconds
+
+    def abandon(self) -> None:
+        """Ends the thread instead of resuming it; a decode whose final image is wanted already goes on."""
+        if not self._final_wanted.is_set():
+            self._abandoned = True
+            self._final_wanted.set()
+
+    def _run(self) -> None:
+        started = time.perf_counter()
+        rested = 0.0
+
+        def on_coarse(image: Image.Image) -> None:
+            nonlocal rested
+            self._coarse, self._coarse_seconds = image, time.perf_counter() - started
+            self._coarse_ready.set()
+            resting = time.perf_counter()
+            self._final_wanted.wait()
+            rested = time.perf_counter() - resting
+            if self._abandoned:
+                raise _AbandonedError
+
+        try:
+            self._decoded = self._pipeline.decompress(
+                self._data, num_inference_steps=self._steps, on_coarse=on_coarse
+            )
+            self._final_seconds = time.perf_counter() - started - rested
+        except BaseException as error:  # handed to whoever waits, in their own thread
+            self._error = error
+        finally:
+            self._coarse_ready.set()
+            self._final_ready.set()
+
+    def _raise(self) -> None:
+        raise self._error or RuntimeError("the pipeline made no picture and raised no error")
+
+
+class _AbandonedError(Exception):
+    """Unwinds a decode that nobody waits for."""
+
+
+def _remember(cache: OrderedDict, key: object, value: _Value) -> list[_Value]:
+    """Stores the value; what no longer fits is returned."""
+    cache[key] = value
+    return [cache.popitem(last=False)[1] for _ in range(len(cache) - _CAPACITY)]
+
+
+def _abandon_all(decodes: OrderedDict[bytes, _PausedDecode]) -> None:
+    for decode in decodes.values():
+        decode.abandon()

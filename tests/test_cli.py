@@ -1,0 +1,364 @@
+"""The command line on a stand-in for the model, and once as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import FakePipeline
+from PIL import Image
+
+import sprdiff
+from sprdiff.bitstream import read_header
+from sprdiff.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fake_model(monkeypatch):
+    """Every command gets the same stand-in; ``missing`` in a model's name means that there is none."""
+    monkeypatch.setitem(vars(sprdiff), "SPRDiffPipeline", FakePipeline)
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    return _save_photo(tmp_path / "photo.png")
+
+
+def _save_photo(path: Path, size: tuple[int, int] = (96, 64)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    gradient = Image.radial_gradient("L").resize(size)
+    Image.merge("RGB", (gradient, gradient.transpose(Image.Transpose.ROTATE_180), gradient)).save(path)
+    return path
+
+
+def _run_json(capsys, *arguments: str | Path, code: int = 0) -> dict:
+    """The one JSON object that the command leaves on stdout."""
+    assert main([*map(str, arguments), "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def _fails(capsys, *arguments: str | Path) -> str:
+    """The one line on stderr with which the command ends."""
+    assert main([*map(str, arguments)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+# compress
+
+
+def test_compress_to_a_budget(photo, tmp_path, capsys):
+    record = _run_json(capsys, "compress", photo, tmp_path / "photo.spr", "--bpp", "1")
+    data = (tmp_path / "photo.spr").read_bytes()
+    assert record["num_bytes"] == len(data) <= record["max_bytes"] == 768
+    assert record["bpp"] == 8 * len(data) / (96 * 64)
+    assert record["over_budget"] is False
+    assert read_header(data).quality == record["quality"]
+
+
+def test_compress_to_a_quality(photo, tmp_path, capsys):
+    record = _run_json(capsys, "compress", photo, tmp_path / "photo.spr", "--quality", "9")
+    assert record["quality"] == 9
+    assert record["max_bytes"] is None
+
+
+def test_text_output_is_one_line_a_file(photo, tmp_path, capsys):
+    assert main(["compress", str(photo), str(tmp_path / "photo.spr"), "--bpp", "1"]) == 0
+    output = capsys.readouterr()
+    num_bytes = (tmp_path / "photo.spr").stat().st_size
+    assert output.out.startswith(f"{tmp_path / 'photo.spr'}: {num_bytes} bytes, ")
+    assert output.out.count("\n") == 1
+    assert output.err == ""
+
+
+def test_budget_out_of_reach_writes_the_smallest_and_warns_with_both_numbers(photo, tmp_path, capsys):
+    assert main(["compress", str(photo), str(tmp_path / "a.spr"), "--bpp", "0.01", "--json"]) == 0
+    output = capsys.readouterr()
+    record = json.loads(output.out)
+    assert record["over_budget"] is True
+    assert record["num_bytes"] == (tmp_path / "a.spr").stat().st_size
+    assert f"{record['num_bytes']} bytes" in output.err
+    assert "7 bytes (0.01 bpp)" in output.err
+    assert output.err.startswith("warning: ")
+
+
+def test_several_images_go_to_a_folder_that_is_made(tmp_path, capsys):
+    photos = [_save_photo(tmp_path / name) for name in ("a.png", "b.jpg")]
+    record = _run_json(capsys, "compress", *photos, tmp_path / "new" / "folder", "--bpp", "1")
+    assert _files(tmp_path / "new" / "folder") == ["a.spr", "b.spr"]
+    assert [Path(done["output"]).name for done in record["files"]] == ["a.spr", "b.spr"]
+
+
+@pytest.mark.parametrize("trailing", ["/", ""])
+def test_one_image_into_a_folder(photo, tmp_path, trailing):
+    folder = tmp_path / "folder"
+    if not trailing:
+        folder.mkdir()
+    assert main(["compress", str(photo), f"{folder}{trailing}", "--bpp", "1"]) == 0
+    assert _files(folder) == ["photo.spr"]
+
+
+def test_a_bad_image_among_several_is_reported_and_the_others_are_done(photo, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    arguments = ["compress", str(bad), str(photo), str(tmp_path / "out"), "--bpp", "1", "--json"]
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(f"error: {bad}: ")
+    assert output.err.count("\n") == 1
+    assert "error" in json.loads(output.out)["files"][0]
+    assert _files(tmp_path / "out") == ["photo.spr"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "exactly one of --bpp and --quality"),
+        (["--bpp", "1", "--quality", "3"], "exactly one of --bpp and --quality"),
+        (["--bpp", "0"], "above 0 and at most 24, got 0"),
+        (["--bpp", "nan"], "above 0 and at most 24, got nan"),
+        (["--bpp", "25"], "above 0 and at most 24, got 25"),
+        (["--bpp", "few"], "Invalid value for '--bpp'"),
+        (["--quality", "256"], "Invalid value for '--quality'"),
+        (["--quality", "-1"], "Invalid value for '--quality'"),
+        (["--bpp", "1", "--model", "missing"], "There is no checkpoint at missing"),
+        (["--bpp", "1", "--fast"], "No such option: --fast"),
+    ],
+)
+def test_bad_options_end_in_one_line_and_leave_nothing(photo, tmp_path, capsys, options, message):
+    assert message in _fails(capsys, "compress", photo, f"{tmp_path}/new/", *options)
+    assert _files(tmp_path) == ["photo.png"]
+
+
+def test_bad_paths_end_in_one_line_and_leave_nothing(photo, tmp_path, capsys):
+    other = _save_photo(tmp_path / "other" / "photo.jpg")
+    before = _files(tmp_path)
+
+    def message(*paths: str | Path) -> str:
+        return _fails(capsys, "compress", *paths, "--bpp", "1")
+
+    assert "There is no file" in message(tmp_path / "none.png", tmp_path / "none.spr")
+    assert "is a folder; name the files" in message(tmp_path, tmp_path / "none.spr")
+    assert "must end in .spr" in message(photo, other)
+    assert "is a file" in message(photo, other, photo)
+    assert "is the output folder" in message(photo, other, tmp_path / "out.spr")
+    assert "would both become" in message(photo, other, tmp_path / "out")
+    assert "is not a folder" in message(photo, photo / "photo.spr")
+    assert "as the last argument, the output" in message(photo)
+    assert _files(tmp_path) == before
+
+
+def test_an_input_is_never_overwritten(tmp_path, capsys):
+    stream = _save_photo(tmp_path / "photo.png").rename(tmp_path / "photo.spr")  # an image, whatever its name
+    before = stream.read_bytes()
+    assert "would overwrite an input" in _fails(capsys, "compress", stream, stream, "--bpp", "1")
+    assert "would overwrite an input" in _fails(capsys, "compress", stream, tmp_path, "--bpp", "1")
+    assert stream.read_bytes() == before
+
+
+def test_the_output_appears_whole_or_not_at_all(photo, tmp_path, capsys, monkeypatch):
+    def full_disk(source, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    assert "No space left" in _fails(capsys, "compress", photo, tmp_path / "photo.spr", "--bpp", "1")
+    assert _files(tmp_path) == ["photo.png"]
+
+
+def test_errors_are_json_too(tmp_path, capsys):
+    record = _run_json(capsys, "compress", tmp_path / "none.png", tmp_path / "a.spr", "--bpp", "1", code=2)
+    assert record == {"error": f"There is no file {tmp_path / 'none.png'}."}
+
+
+# decompress and info
+
+
+@pytest.fixture
+def stream(photo, tmp_path, capsys) -> Path:
+    path = tmp_path / "photo.spr"
+    assert main(["compress", str(photo), str(path), "--bpp", "1"]) == 0
+    capsys.readouterr()
+    return path
+
+
+def test_decompress_writes_what_the_pipeline_decodes(stream, tmp_path, capsys):
+    out, coarse = tmp_path / "out.png", tmp_path / "coarse.png"
+    record = _run_json(capsys, "decompress", stream, out, "--coarse", coarse, "--steps", "3")
+    decoded = FakePipeline().decompress(stream.read_bytes(), num_inference_steps=3)
+    assert Image.open(out).tobytes() == decoded.final.tobytes()
+    assert Image.open(coarse).tobytes() == decoded.coarse.tobytes()
+    assert record["picture"] == "final"
+    assert (record["width"], record["height"]) == (96, 64)
+
+
+def test_decompress_coarse_only(stream, tmp_path, capsys):
+    record = _run_json(capsys, "decompress", stream, tmp_path / "out.png", "--coarse-only")
+    decoded = FakePipeline().decompress(stream.read_bytes(), coarse_only=True)
+    assert Image.open(tmp_path / "out.png").tobytes() == decoded.coarse.tobytes()
+    assert record["picture"] == "coarse"
+
+
+def test_decompress_bad_input(stream, photo, tmp_path, capsys):
+    cut = tmp_path / "cut.spr"
+    cut.write_bytes(stream.read_bytes()[:-5])
+    before = _files(tmp_path)
+    out = tmp_path / "out.png"
+    assert "checksum" in _fails(capsys, "decompress", cut, out)
+    assert "not a .spr stream" in _fails(capsys, "decompress", photo, out)
+    assert "must end in .png" in _fails(capsys, "decompress", stream, tmp_path / "out.jpg")
+    assert "--coarse-only" in _fails(capsys, "decompress", stream, out, "--coarse-only", "--steps", "2")
+    assert "both become" in _fails(capsys, "decompress", stream, out, "--coarse", out)
+    assert "'--steps'" in _fails(capsys, "decompress", stream, out, "--steps", "0")
+    assert _files(tmp_path) == before
+
+
+def test_info(stream, capsys):
+    record = _run_json(capsys, "info", stream, "--symbols-hash")
+    data = stream.read_bytes()
+    assert record["num_bytes"] == len(data) == sum(record["rate"].values())
+    assert record["symbols_hash"] == FakePipeline().symbols_hash(data)
+    assert main(["info", str(stream)]) == 0
+    text = capsys.readouterr().out
+    assert f"num_bytes: {len(data)}\n" in text
+    assert "header_bytes: " in text
+    assert "symbols_hash" not in text
+
+
+def test_info_without_the_right_model_shows_the_header_and_says_why(stream, capsys, monkeypatch):
+    record = _run_json(capsys, "info", stream, "--model", "missing")
+    assert record["rate"] is None
+    assert "There is no checkpoint" in record["rate_note"]
+    monkeypatch.setattr(FakePipeline, "from_pretrained", lambda name: FakePipeline("ab" * 32))
+    record = _run_json(capsys, "info", stream)
+    assert record["rate"] is None
+    assert "the loaded one is abab" in record["rate_note"]
+    assert "another checkpoint" in _fails(capsys, "info", stream, "--symbols-hash")
+
+
+def test_info_of_something_else(photo, tmp_path, capsys):
+    assert "not a .spr stream" in _fails(capsys, "info", photo)
+    assert "There is no file" in _fails(capsys, "info", tmp_path / "none.spr")
+
+
+# compare and evaluate
+
+
+def test_compare_writes_every_picture_and_file(photo, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ("--bpp", "1", "--out", out, "--metrics", "psnr-rgb")
+    record = _run_json(
+        capsys, "compare", photo, "--methods", "jpeg,sprdiff-final,sprdiff-coarse,webp", *arguments
+    )
+    methods = ["sprdiff-coarse", "sprdiff-final", "jpeg", "webp"]
+    assert [row["method"] for row in record["results"]] == methods
+    pictures = [f"{method}.png" for method in methods]
+    files = ["jpeg.jpg", "original.png", "results.json", "sprdiff.spr", "webp.webp"]
+    assert _files(out) == sorted(files + pictures)
+    assert json.loads((out / "results.json").read_bytes()) == record
+    decoded = FakePipeline().decompress((out / "sprdiff.spr").read_bytes())
+    assert Image.open(out / "sprdiff-final.png").tobytes() == decoded.final.tobytes()
+    assert Image.open(out / "sprdiff-coarse.png").tobytes() == decoded.coarse.tobytes()
+    for row in record["results"]:
+        assert row["num_bytes"] == (out / row["file"]).stat().st_size
+        assert row["metrics"]["psnr-rgb"] > 10
+
+
+def test_compare_leaves_nothing_when_it_fails(photo, tmp_path, capsys, monkeypatch):
+    def broken(self, *arguments, **options):
+        raise sprdiff.errors.BitstreamError("out of order")
+
+    monkeypatch.setattr(FakePipeline, "decompress", broken)
+    out = tmp_path / "out"
+    assert "out of order" in _fails(
+        capsys, "compare", photo, "--bpp", "1", "--out", out, "--methods", "sprdiff-final"
+    )
+    assert not out.exists() or _files(out) == []
+
+
+def test_compare_bad_input(photo, tmp_path, capsys):
+    def message(*options: str | Path) -> str:
+        return _fails(capsys, "compare", photo, *options)
+
+    assert "Missing option '--bpp'" in message("--out", tmp_path / "o")
+    assert "known are sprdiff-coarse" in message("--bpp", "1", "--out", tmp_path / "o", "--methods", "bmp")
+    assert "known are psnr-rgb" in message("--bpp", "1", "--out", tmp_path / "o", "--metrics", "speed")
+    assert "is not a folder" in message("--bpp", "1", "--out", photo)
+    original = _save_photo(tmp_path / "original.png")
+    assert "would overwrite the input" in _fails(capsys, "compare", original, "--bpp", "1", "--out", tmp_path)
+    assert _files(tmp_path) == ["original.png", "photo.png"]
+
+
+def test_evaluate_reports_a_bad_file_and_goes_on(tmp_path, capsys):
+    photo = _save_photo(tmp_path / "set" / "photo.png")
+    (tmp_path / "set" / "broken.png").write_bytes(photo.read_bytes()[:200])
+    command = ["evaluate", str(tmp_path / "set"), "--methods", "sprdiff-coarse,jpeg", "--bpp", "1,2"]
+    command += ["--metrics", "psnr-rgb", "--out", str(tmp_path / "out"), "--json"]
+    assert main(command) == 1
+    output = capsys.readouterr()
+    record = json.loads(output.out)
+    assert "error: broken.png: " in output.err
+    assert list(record["failed"]) == ["broken.png"]
+    assert [(row["method"], row["target_bpp"], row["images"]) for row in record["means"]] == [
+        ("sprdiff-coarse", 1.0, 1),
+        ("jpeg", 1.0, 1),
+        ("sprdiff-coarse", 2.0, 1),
+        ("jpeg", 2.0, 1),
+    ]
+    assert record["computed"] == 4
+
+
+def test_evaluate_bad_input(tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    arguments = ("--methods", "jpeg", "--out", tmp_path / "out")
+    assert "There is no image" in _fails(capsys, "evaluate", empty, "--bpp", "1", *arguments)
+    assert "'much' is not a number" in _fails(capsys, "evaluate", empty, "--bpp", "1,much", *arguments)
+    assert "There is no folder" in _fails(capsys, "evaluate", tmp_path / "none", "--bpp", "1", *arguments)
+    assert _files(tmp_path) == ["empty"]
+
+
+# the program
+
+
+def test_interrupt_is_no_traceback(photo, tmp_path, capsys, monkeypatch):
+    def interrupted(self, *arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakePipeline, "encode", interrupted)
+    assert main(["compress", str(photo), str(tmp_path / "a.spr"), "--bpp", "1"]) == 130
+    assert capsys.readouterr().err.strip() == "error: interrupted"
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{sprdiff.__version__}\n"
+
+
+def test_help_and_a_bad_argument_as_a_process_load_no_heavy_library():
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-X", "importtime", "-m", "sprdiff", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    shown = run("--help")
+    assert shown.returncode == 0
+    for command in ("compress", "decompress", "info", "compare", "evaluate"):
+        assert command in shown.stdout
+    refused = run("compress", "none.png", "none.spr", "--bpp", "0.03")
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr.splitlines()[-1] == "error: There is no file none.png."
+    for process in (shown, refused):
+        assert not any(line.endswith(("| torch", "| diffusers")) for line in process.stderr.splitlines())

@@ -1,0 +1,162 @@
+"""The adapters share the work of one stream, report its whole time, and leave nothing running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fakes import FakePipeline
+from PIL import Image
+
+from sprdiff.errors import BitstreamError, SettingsError
+from sprdiff.methods import METHODS, build_methods, check_methods, timed_compress, timed_decompress
+
+BOTH = ("sprdiff-coarse", "sprdiff-final")
+SIZE = (96, 64)
+
+
+@pytest.fixture
+def image() -> Image.Image:
+    return Image.radial_gradient("L").resize(SIZE).convert("RGB")
+
+
+def _decode_threads() -> int:
+    return sum(thread.name == "sprdiff-decode" for thread in threading.enumerate())
+
+
+def _wait_until(condition) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_known_ids():
+    assert list(METHODS)[:2] == list(BOTH)
+    assert {"jpeg", "webp", "jpeg2000", "avif"} <= set(METHODS)
+    assert check_methods(["avif", "sprdiff-final", "jpeg", "avif", "sprdiff-coarse"]) == [
+        "sprdiff-coarse",
+        "sprdiff-final",
+        "avif",
+        "jpeg",
+    ]
+
+
+def test_every_codec_states_its_id_and_label():
+    for method, codec in build_methods(METHODS, FakePipeline()).items():
+        assert codec.id == method
+        assert codec.label == METHODS[method]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"), [(["bmp"], r"'bmp'; known are sprdiff-coarse, .*avif"), ([], "No method was given")]
+)
+def test_unknown_ids_are_refused_with_the_known_ones(ids, message):
+    with pytest.raises(SettingsError, match=message):
+        build_methods(ids, FakePipeline())
+
+
+def test_baselines_need_no_model_and_sprdiff_does(image):
+    codec = build_methods(["jpeg"])["jpeg"]
+    encoded, seconds = timed_compress(codec, image, max_bytes=1000)
+    decoded, _ = timed_decompress(codec, encoded.data, size=image.size)
+    assert len(encoded.data) <= 1000
+    assert decoded.size == SIZE
+    assert seconds > 0
+    with pytest.raises(SettingsError, match="need a model"):
+        build_methods(["jpeg", "sprdiff-final"])
+
+
+def test_both_outputs_share_one_encode_and_one_decode(image):
+    pipeline = FakePipeline()
+    coarse, final = build_methods(BOTH, pipeline).values()
+    encoded = coarse.compress(image, max_bytes=500)
+    assert final.compress(image.copy(), max_bytes=500) is encoded
+    shown = coarse.decompress(encoded.data, size=SIZE)
+    assert pipeline.calls["final"] == 0  # the coarse picture is there before the diffusion runs
+    finished = final.decompress(encoded.data, size=SIZE)
+    assert pipeline.calls == {"encode": 1, "decompress": 1, "coarse": 1, "final": 1}
+    expected = FakePipeline().decompress(encoded.data)
+    assert shown.tobytes() == expected.coarse.tobytes()
+    assert finished.tobytes() == expected.final.tobytes()
+    assert shown.tobytes() != finished.tobytes()
+
+
+def test_another_image_or_budget_is_encoded_anew(image):
+    pipeline = FakePipeline()
+    coarse, final = build_methods(BOTH, pipeline).values()
+    first = coarse.compress(image, max_bytes=500)
+    assert len(final.compress(image, max_bytes=100).data) <= 100
+    assert final.compress(image.rotate(180), max_bytes=500).data != first.data
+    assert pipeline.calls["encode"] == 3
+
+
+def test_coarse_alone_runs_no_diffusion(image):
+    pipeline = FakePipeline()
+    codec = build_methods(BOTH[:1], pipeline)[BOTH[0]]
+    codec.decompress(codec.compress(image, max_bytes=500).data, size=SIZE)
+    assert pipeline.calls["final"] == 0
+    assert _decode_threads() == 0
+
+
+def test_final_alone_takes_the_steps_that_were_asked_for(image):
+    codec = build_methods(BOTH[1:], FakePipeline(), num_inference_steps=4)[BOTH[1]]
+    encoded = codec.compress(image, max_bytes=500)
+    expected = FakePipeline().decompress(encoded.data, num_inference_steps=4).final
+    assert codec.decompress(encoded.data, size=SIZE).tobytes() == expected.tobytes()
+
+
+def test_times_are_those_of_the_work_and_not_of_the_wait(image):
+    coarse, final = build_methods(BOTH, FakePipeline(seconds=0.05)).values()
+    encoded, coarse_encode = timed_compress(coarse, image, max_bytes=500)
+    _, final_encode = timed_compress(final, image, max_bytes=500)
+    assert coarse_encode == final_encode >= 0.05
+    _, coarse_decode = timed_decompress(coarse, encoded.data, size=SIZE)
+    time.sleep(0.5)  # somebody measures the coarse picture
+    _, final_decode = timed_decompress(final, encoded.data, size=SIZE)
+    assert 0.05 <= coarse_decode < 0.4
+    assert 0.1 <= final_decode < 0.5
+
+
+def test_an_error_of_the_pipeline_reaches_whoever_asks(image):
+    coarse, final = build_methods(BOTH, FakePipeline()).values()
+    data = coarse.compress(image, max_bytes=500).data[:-1]
+    for codec in (coarse, final):
+        with pytest.raises(BitstreamError, match="checksum"):
+            codec.decompress(data, size=SIZE)
+
+
+def test_a_decode_that_nobody_finishes_ends_without_diffusion(image):
+    pipeline = FakePipeline()
+    methods = build_methods(BOTH, pipeline)
+    coarse = methods[BOTH[0]]
+    coarse.decompress(coarse.compress(image, max_bytes=500).data, size=SIZE)
+    assert _decode_threads() == 1
+    del methods, coarse
+    assert _wait_until(lambda: _decode_threads() == 0)
+    assert pipeline.calls["final"] == 0
+
+
+def test_only_the_latest_decodes_are_kept_waiting(image):
+    coarse, final = build_methods(BOTH, FakePipeline()).values()
+    streams = [coarse.compress(image, max_bytes=max_bytes).data for max_bytes in (100, 200, 300, 400)]
+    for data in streams:
+        coarse.decompress(data, size=SIZE)
+    assert _wait_until(lambda: _decode_threads() == 2)
+    expected = FakePipeline().decompress(streams[0]).final
+    assert final.decompress(streams[0], size=SIZE).tobytes() == expected.tobytes()
+
+
+def test_threads_share_the_work_too(image):
+    pipeline = FakePipeline(seconds=0.02)
+    coarse, final = build_methods(BOTH, pipeline).values()
+
+    def code(codec):
+        return codec.decompress(codec.compress(image, max_bytes=500).data, size=SIZE).tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(code, [coarse, final] * 4))
+    assert len(set(pictures)) == 2
+    assert pipeline.calls == {"encode": 1, "decompress": 1, "coarse": 1, "final": 1}
