@@ -36,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130
 _METHODS = "sprdiff-coarse,sprdiff-final,jpeg,webp,jpeg2000,avif"
 _METRICS = "psnr-rgb,ms-ssim-rgb,ms-ssim-y,lpips-alex,lpips-vgg,dists"
 
@@ -54,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return app(arguments or ["--help"], prog_name="python -m sprdiff", standalone_mode=False) or 0
+        code = app(arguments or ["--help"], prog_name="python -m sprdiff", standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # typer has turned Ctrl-C into this code and said nothing
+            console.fail("interrupted")
+        return code
     except typer.TyperException as error:
         message = error.format_message()
     except (SPRDiffError, OSError) as error:  # OSError: a full disk, a file without permission
         message = str(error)
-    except (KeyboardInterrupt, typer.Abort):
-        console.fail("interrupted")
-        return 130
     console.fail(message)
     if "--json" in arguments:
         console.show({"error": message}, message, as_json=True)

@@ -81,14 +81,14 @@ def compare(
         num_inference_steps: diffusion steps of ``sprdiff-final``.
         progress: called before each piece of work with the share of pieces that are done, and at the end.
     Raises:
-        SettingsError: an unknown id, or a budget out of range; before anything is computed.
+        SettingsError: an unknown id, a budget out of range or below one byte; before anything is computed.
         SPRDiffError: while iterating, what a codec says of an image it cannot code.
     """
     check_bpp(target_bpp)
     metric_ids = check_metrics(metrics)
     method_ids = check_methods(method_ids)
     codecs = build_methods(method_ids, pipeline, num_inference_steps=num_inference_steps)
-    budget = max(1, max_bytes(target_bpp, *image.size))  # a tiny image may get no byte; no file has none
+    budget = max_bytes(target_bpp, *image.size)
     steps = 3 * len(codecs)
 
     def results() -> Iterator[MethodResult]:

@@ -30,7 +30,7 @@ from sprdiff.evaluation.results import (
 )
 from sprdiff.files import write_file
 from sprdiff.images import load_image
-from sprdiff.methods import check_methods, needs_pipeline
+from sprdiff.methods import METHODS, check_methods, needs_pipeline
 from sprdiff.types import Progress
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def evaluate(
 
     # Rows of an image that has gone or changed stay in the file, but not in the averages.
     kept = [row for row in rows.values() if _key(row)[:2] in current]
-    kept.sort(key=lambda row: (row["target_bpp"], row["image"]))
+    order = {method: place for place, method in enumerate(METHODS)}
+    kept.sort(key=lambda row: (row["target_bpp"], row["image"], order.get(row["method"], len(order))))
     summary = {"means": means(kept), "failed": failed, "settings": settings}
     write_file(out / "rows.csv", csv_text(kept))
     write_file(out / "summary.json", json_text(summary))
@@ -161,7 +162,9 @@ class _Plan:
 def _new_rows(plan: _Plan, rows: Mapping[_Key, Row], name: str, digest: str, content: bytes) -> Iterator[Row]:
     """The rows of one image that are not in ``rows``, each as soon as it is measured."""
     image = None
-    for target_bpp in plan.bpps:
+    for target_bpp in reversed(
+        plan.bpps
+    ):  # if a budget is too small for the image, the others are done by then
         missing = plan.missing(rows, name, digest, target_bpp)
         if not missing:
             continue
@@ -187,19 +190,20 @@ def _read(path: Path) -> bytes:
 
 
 def find_images(folder: Path, out: Path) -> list[Path]:
-    """Every image file under ``folder``, sorted by path, without hidden ones and those under ``out``.
+    """Every image file under ``folder`` by path, without hidden ones and those in a folder ``out`` in it.
 
     Raises:
         SettingsError: no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise SettingsError(f"There is no folder {folder}.")
+    inside = folder.resolve() in out.resolve().parents
     found = [
         path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and out.resolve() not in path.resolve().parents
+        and not (inside and out.resolve() in path.resolve().parents)
         and path.is_file()
     ]
     if not found:

@@ -1,0 +1,323 @@
+"""Comparison and evaluation on a stand-in for the model and real baselines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fakes import FINGERPRINT, FakePipeline
+from PIL import Image, ImageFilter
+
+from sprdiff.errors import SettingsError
+from sprdiff.evaluation.comparison import DEFAULT_METHODS, DEFAULT_METRICS, compare
+from sprdiff.evaluation.results import csv_text, means, read_rows
+from sprdiff.evaluation.runner import evaluate
+from sprdiff.files import write_file
+from sprdiff.methods import METHODS, build_methods
+from sprdiff.metrics import METRICS, psnr
+
+SIZE = (96, 64)
+METHOD_IDS = ("sprdiff-coarse", "sprdiff-final", "jpeg")
+
+
+def _image(seed: int = 0) -> Image.Image:
+    gradient = Image.radial_gradient("L").resize(SIZE).rotate(45 * seed)
+    bands = gradient, gradient.transpose(Image.Transpose.FLIP_LEFT_RIGHT), gradient.filter(ImageFilter.EMBOSS)
+    return Image.merge("RGB", bands)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "set"
+    (folder / "deeper").mkdir(parents=True)
+    _image(0).save(folder / "a.png")
+    _image(1).save(folder / "deeper" / "b.png")
+    (folder / "README.txt").write_text("not an image, and no candidate")
+    return folder
+
+
+def _evaluate(folder: Path, out: Path, pipeline=None, methods=METHOD_IDS, bpps=(1.0, 2.0), **options):
+    options = {"metrics": ["psnr-rgb"], **options}
+    return evaluate(folder, methods, bpps, out, pipeline=pipeline or FakePipeline(), **options)
+
+
+# compare
+
+
+def test_every_picture_comes_from_the_bytes_and_every_number_from_the_picture():
+    image = _image()
+    results = list(compare(image, METHOD_IDS, FakePipeline(), target_bpp=1.0, metrics=["psnr-rgb"]))
+    assert [result.method for result in results] == list(METHOD_IDS)
+    for result in results:
+        assert result.label == METHODS[result.method]
+        codec = build_methods([result.method], FakePipeline())[result.method]
+        assert result.image.tobytes() == codec.decompress(result.encoded.data, size=SIZE).tobytes()
+        assert result.metrics["psnr-rgb"].value == psnr(image, result.image)
+        assert result.num_bytes == len(result.encoded.data) <= result.encoded.max_bytes == 768
+        assert result.bpp == 8 * result.num_bytes / (96 * 64)
+        assert min(result.encode_seconds, result.decode_seconds) > 0
+
+
+def test_sprdiff_comes_first_and_before_its_diffusion_has_run():
+    pipeline = FakePipeline()
+    results = compare(
+        _image(), ["jpeg", "sprdiff-final", "sprdiff-coarse"], pipeline, target_bpp=1.0, metrics=[]
+    )
+    assert next(results).method == "sprdiff-coarse"
+    assert pipeline.calls["final"] == 0
+    assert [result.method for result in results] == ["sprdiff-final", "jpeg"]
+    assert pipeline.calls == {"encode": 1, "decompress": 1, "coarse": 1, "final": 1}
+
+
+def test_closing_cancels_what_has_not_begun():
+    pipeline = FakePipeline()
+    results = compare(_image(), METHOD_IDS, pipeline, target_bpp=1.0, metrics=[])
+    next(results)
+    results.close()
+    assert list(results) == []
+    assert pipeline.calls["final"] == 0
+
+
+def test_progress_rises_from_nothing_to_all():
+    shares = []
+    progress = lambda share, text: shares.append(share)  # noqa: E731
+    list(compare(_image(), METHOD_IDS, FakePipeline(), target_bpp=1.0, metrics=[], progress=progress))
+    assert shares[0] == 0.0
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
+    assert len(set(shares)) == 10  # three pieces of work a method, and the end
+
+
+def test_a_budget_below_one_byte_costs_only_the_rows_of_that_budget(folder, tmp_path):
+    _image().resize((16, 16)).save(folder / "tiny.png")
+    evaluation = _evaluate(folder, tmp_path / "out", methods=["jpeg"], bpps=[0.02, 1.0])
+    assert list(evaluation.failed) == ["tiny.png"]
+    assert "less than 1 byte" in evaluation.failed["tiny.png"]
+    assert [(mean["target_bpp"], mean["images"]) for mean in evaluation.summary["means"]] == [
+        (0.02, 2),
+        (1.0, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target_bpp": 0.0}, "above 0 and at most 24, got 0"),
+        ({"target_bpp": float("inf")}, "got inf"),
+        ({"target_bpp": 0.001}, "less than 1 byte"),
+        ({"metrics": ["speed"]}, "Unknown metric 'speed'; known are psnr-rgb"),
+        ({"method_ids": ["bmp"]}, "Unknown method 'bmp'"),
+        ({"pipeline": None}, "need a model"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_computed(change, message):
+    arguments = {"method_ids": METHOD_IDS, "pipeline": FakePipeline(), "target_bpp": 1.0, "metrics": []}
+    with pytest.raises(SettingsError, match=message):
+        compare(_image(), **arguments | change)
+
+
+def test_defaults_exist():
+    assert set(DEFAULT_METHODS) <= set(METHODS)
+    assert set(DEFAULT_METRICS) <= set(METRICS)
+
+
+# evaluate
+
+
+def test_rows_means_settings_and_versions(folder, tmp_path):
+    out = tmp_path / "out"
+    evaluation = _evaluate(folder, out)
+    rows = read_rows(out / "rows.jsonl")
+    assert evaluation.computed == len(rows) == 2 * 2 * 3
+    assert {row["image"] for row in rows} == {"a.png", "deeper/b.png"}
+    summary = json.loads((out / "summary.json").read_bytes())
+    assert summary == evaluation.summary
+    assert summary["failed"] == {}
+    assert summary["settings"]["fingerprint"] == FINGERPRINT
+    assert summary["settings"]["metrics"] == ["psnr-rgb"]
+    (run,) = summary["settings"]["runs"]
+    assert run["bpps"] == [1.0, 2.0]
+    assert {"torch", "pillow", "sprdiff"} <= set(run["versions"])
+    for mean in summary["means"]:
+        group = [
+            row for row in rows if (row["method"], row["target_bpp"]) == (mean["method"], mean["target_bpp"])
+        ]
+        assert mean["images"] == 2
+        assert mean["bpp"] == pytest.approx(sum(row["bpp"] for row in group) / 2)
+        values = [row["metrics"]["psnr-rgb"] for row in group]
+        assert mean["metrics"]["psnr-rgb"]["mean"] == pytest.approx(sum(values) / 2)
+    table = list(csv.DictReader(io.StringIO((out / "rows.csv").read_text())))
+    assert len(table) == len(rows)
+    measured = {(row["image"], row["method"], row["target_bpp"]): row["metrics"]["psnr-rgb"] for row in rows}
+    for row in table:
+        assert float(row["psnr-rgb"]) == measured[row["image"], row["method"], float(row["target_bpp"])]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "rows.csv",
+        "rows.jsonl",
+        "settings.json",
+        "summary.json",
+    ]
+
+
+def test_finished_rows_are_not_computed_again(folder, tmp_path):
+    first = _evaluate(folder, tmp_path / "out", bpps=[1.0])
+    pipeline = FakePipeline()
+    again = _evaluate(folder, tmp_path / "out", pipeline, bpps=[1.0])
+    assert again.computed == 0
+    assert pipeline.calls["encode"] == 0
+    assert again.summary["means"] == first.summary["means"]
+    more = _evaluate(folder, tmp_path / "out", pipeline)
+    assert more.computed == 2 * 3
+    assert pipeline.calls["encode"] == 2
+    assert len(more.summary["means"]) == 6
+
+
+def test_a_kill_in_the_middle_costs_one_row(folder, tmp_path):
+    whole = _evaluate(folder, tmp_path / "whole", bpps=[1.0])
+
+    class Killed(BaseException):
+        pass
+
+    def progress(share: float, text: str) -> None:
+        if share > 0.6:
+            raise Killed
+
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        _evaluate(folder, out, bpps=[1.0], progress=progress)
+    lines = (out / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 4
+    (out / "rows.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:40])  # torn while it was written
+    resumed = _evaluate(folder, out, bpps=[1.0])
+    assert resumed.computed == 3
+    assert len(read_rows(out / "rows.jsonl")) == 6
+    assert _without_seconds(resumed) == _without_seconds(whole)
+
+
+def _without_seconds(evaluation) -> list[dict]:
+    return [{k: v for k, v in mean.items() if "seconds" not in k} for mean in evaluation.summary["means"]]
+
+
+def test_a_bad_file_is_reported_skipped_and_tried_again(folder, tmp_path):
+    content = (folder / "a.png").read_bytes()
+    (folder / "a.png").write_bytes(content[:100])
+    reported = []
+    evaluation = _evaluate(folder, tmp_path / "out", on_failure=lambda *failure: reported.append(failure))
+    assert list(evaluation.failed) == ["a.png"]
+    assert reported == list(evaluation.failed.items())
+    assert evaluation.computed == 6
+    (folder / "a.png").write_bytes(content)
+    assert _evaluate(folder, tmp_path / "out").computed == 6
+
+
+def test_an_image_that_changed_is_measured_again_and_counted_once(folder, tmp_path):
+    _evaluate(folder, tmp_path / "out", bpps=[1.0])
+    shutil.copy(folder / "deeper" / "b.png", folder / "a.png")
+    evaluation = _evaluate(folder, tmp_path / "out", bpps=[1.0])
+    assert evaluation.computed == 3
+    for mean in evaluation.summary["means"]:
+        assert mean["images"] == 2
+    table = list(csv.DictReader(io.StringIO((tmp_path / "out" / "rows.csv").read_text())))
+    by_image = {row["image"]: row["psnr-rgb"] for row in table if row["method"] == "jpeg"}
+    assert by_image["a.png"] == by_image["deeper/b.png"]
+
+
+def test_rows_of_other_settings_are_not_mixed(folder, tmp_path):
+    out = tmp_path / "out"
+    _evaluate(folder, out, bpps=[1.0], methods=["jpeg"])
+    _evaluate(folder, out, bpps=[1.0])  # baselines alone go with any checkpoint
+    with pytest.raises(SettingsError, match="holds rows with fingerprint"):
+        _evaluate(folder, out, FakePipeline("ab" * 32))
+    with pytest.raises(SettingsError, match="holds rows with metrics"):
+        _evaluate(folder, out, metrics=["ms-ssim-rgb"])
+    with pytest.raises(SettingsError, match="holds rows with num_inference_steps 1, now it is 2"):
+        _evaluate(folder, out, num_inference_steps=2)
+    evaluation = _evaluate(folder, out, bpps=[1.0], methods=["jpeg"])
+    assert evaluation.summary["settings"]["fingerprint"] == FINGERPRINT
+
+
+def test_foreign_files_in_the_output_folder_are_refused(folder, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("hello\n")
+    with pytest.raises(SettingsError, match=r"rows\.jsonl is not a rows file"):
+        _evaluate(folder, tmp_path)
+    (tmp_path / "settings.json").write_text("[]")
+    with pytest.raises(SettingsError, match=r"settings\.json is not a settings file"):
+        _evaluate(folder, tmp_path)
+
+
+def test_progress_counts_rows_and_ends_at_all(folder, tmp_path):
+    shares = []
+    _evaluate(folder, tmp_path / "out", progress=lambda share, text: shares.append(share))
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    assert len(set(shares)) == 2 * 2 * 3 + 1
+
+
+def test_no_image_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="There is no folder"):
+        _evaluate(tmp_path / "none", tmp_path / "out")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    with pytest.raises(SettingsError, match=r"There is no image .*\.png"):
+        _evaluate(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# results
+
+
+def _row(value: float | None, bpp: float = 1.0, reason: str | None = None) -> dict:
+    return {
+        "image": "a.png",
+        "method": "jpeg",
+        "target_bpp": 1.0,
+        "bpp": bpp,
+        "over_budget": value is None,
+        "settings": {"quality": 3},
+        "metrics": {"ms-ssim-rgb": value},
+        "reasons": {} if reason is None else {"ms-ssim-rgb": reason},
+        "encode_seconds": 1.0,
+        "decode_seconds": 2.0,
+    }
+
+
+def test_means_state_the_dashes_and_their_reasons():
+    (mean,) = means([_row(0.5, 0.5), _row(0.75, 1.0), _row(None, 3.0, "too small")])
+    assert mean["images"] == 3
+    assert mean["over_budget"] == 1
+    assert mean["bpp"] == 1.5
+    assert mean["metrics"]["ms-ssim-rgb"] == {"mean": 0.625, "dashes": 1, "reasons": ["too small"]}
+    (mean,) = means([_row(None, reason="too small")])
+    assert mean["metrics"]["ms-ssim-rgb"]["mean"] is None
+
+
+def test_csv_has_a_dash_as_an_empty_cell():
+    table = list(csv.DictReader(io.StringIO(csv_text([_row(0.5), _row(None, reason="too small")]))))
+    assert [row["ms-ssim-rgb"] for row in table] == ["0.5", ""]
+    assert json.loads(table[0]["settings"]) == {"quality": 3}
+
+
+def test_identical_pictures_give_a_dash_with_a_reason_in_json():
+    from sprdiff.evaluation.comparison import MethodResult
+    from sprdiff.evaluation.results import method_row
+    from sprdiff.metrics import measure
+    from sprdiff.types import EncodedImage
+
+    image = _image()
+    encoded = EncodedImage("jpeg", b"12", ".jpg", *SIZE)
+    result = MethodResult("jpeg", "JPEG", encoded, image, measure(image, image, ["psnr-rgb"]), 0.1, 0.1)
+    row = method_row(result, target_bpp=1.0)
+    assert row["metrics"]["psnr-rgb"] is None
+    assert "identical" in row["reasons"]["psnr-rgb"]
+
+
+def test_write_file_leaves_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    write_file(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_file(path, "\ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
