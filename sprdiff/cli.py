@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,9 +78,8 @@ def _program(version: Annotated[bool, typer.Option("--version", help="Show the v
 
 @app.command()
 def compress(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="IN... OUT", help="Images, then a .spr file or a folder.")
-    ],
+    inputs: Annotated[list[str], typer.Argument(metavar="IN", help="Images.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A .spr file, or a folder.")],
     bpp: Annotated[float | None, typer.Option(help="Budget in bits per pixel for the whole file.")] = None,
     quality: Annotated[int | None, typer.Option(min=0, max=255, help="0 (smallest) to 255 (best).")] = None,
     model: Model = None,
@@ -91,7 +90,7 @@ def compress(
         raise SettingsError("Give exactly one of --bpp and --quality.")
     if bpp is not None:
         check_bpp(bpp)
-    jobs = plan_jobs(paths, ".spr")
+    jobs = plan_jobs(inputs, out, ".spr")
 
     def encode(pipeline: SPRDiffPipeline, job: Job) -> dict[str, Any]:
         from sprdiff.images import load_image
@@ -114,9 +113,8 @@ def compress(
 
 @app.command()
 def decompress(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="IN... OUT", help="Streams, then a .png file or a folder.")
-    ],
+    inputs: Annotated[list[str], typer.Argument(metavar="IN", help="Streams.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A .png file, or a folder.")],
     coarse: Annotated[
         str | None, typer.Option(help="Also write the coarse reconstruction: a .png file, or a folder.")
     ] = None,
@@ -130,8 +128,8 @@ def decompress(
     """Decompress .spr files to PNG; OUT is a folder if there are several."""
     if coarse_only and (coarse is not None or steps is not None):
         raise SettingsError("--coarse-only makes no use of --coarse and --steps.")
-    jobs = plan_jobs(paths, ".png")
-    coarse_jobs = [] if coarse is None else plan_jobs([*paths[:-1], coarse], ".png")
+    jobs = plan_jobs(inputs, out, ".png")
+    coarse_jobs = [] if coarse is None else plan_jobs(inputs, coarse, ".png")
     coarse_targets = {job.source: job.target for job in coarse_jobs}
     finals = {job.target.resolve() for job in jobs}
     for target in coarse_targets.values():
@@ -225,6 +223,7 @@ def compare(
             progress=progress,
         )
     lines = [_row_text(row) for row in record["results"]]
+    lines += _dash_lines((metric, why) for row in record["results"] for metric, why in row["reasons"].items())
     console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
 
 
@@ -265,6 +264,12 @@ def evaluate(
         )
     record = {"out": str(out), "computed": evaluation.computed, **evaluation.summary}
     lines = [_mean_text(row) for row in evaluation.summary["means"]]
+    lines += _dash_lines(
+        (metric, why)
+        for row in evaluation.summary["means"]
+        for metric, value in row["metrics"].items()
+        for why in value.get("reasons", [])
+    )
     console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
     return 1 if evaluation.failed else 0
 
@@ -367,6 +372,14 @@ def _metrics_text(values: Mapping[str, float | None]) -> str:
     return "  ".join(
         f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values.items()
     )
+
+
+def _dash_lines(dashes: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each reason with the metrics that it keeps from having a value."""
+    metrics_of: dict[str, list[str]] = {}
+    for metric, why in dict.fromkeys(dashes):
+        metrics_of.setdefault(why, []).append(metric)
+    return [f"- in {', '.join(metrics)}: {why}" for why, metrics in metrics_of.items()]
 
 
 def _row_text(row: dict[str, Any]) -> str:

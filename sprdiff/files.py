@@ -18,23 +18,22 @@ class Job:
     target: Path
 
 
-def plan_jobs(paths: Sequence[str], suffix: str) -> list[Job]:
+def plan_jobs(inputs: Sequence[str], output: str, suffix: str) -> list[Job]:
     """The jobs of ``IN... OUT``: OUT is a file for one input, or a folder, which may be missing.
 
     An output keeps the name of its input with another ending. Nothing is written or made.
 
     Args:
-        paths: the inputs, then the output; a trailing slash makes it a folder.
+        inputs: paths of files.
+        output: a trailing slash makes it a folder.
         suffix: ending of the outputs, with its dot.
     Raises:
         SettingsError: an input is missing, the output has another ending or nowhere to be written, two
             outputs would have one name, or an output would overwrite an input.
     """
-    if len(paths) < 2:
-        raise SettingsError("Give the input files and, as the last argument, the output.")
-    sources = [_check_source(Path(path)) for path in paths[:-1]]
-    out = Path(paths[-1])
-    if out.is_dir() or paths[-1].endswith(("/", os.sep)) or len(sources) > 1:
+    sources = [_check_source(Path(path)) for path in inputs]
+    out = Path(output)
+    if out.is_dir() or output.endswith(("/", os.sep)) or len(sources) > 1:
         if out.exists() and not out.is_dir():
             raise SettingsError(
                 f"With several inputs the last argument is the output folder; {out} is a file."

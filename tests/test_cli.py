@@ -157,7 +157,7 @@ def test_bad_paths_end_in_one_line_and_leave_nothing(photo, tmp_path, capsys):
     assert "is the output folder" in message(photo, other, tmp_path / "out.spr")
     assert "would both become" in message(photo, other, tmp_path / "out")
     assert "is not a folder" in message(photo, photo / "photo.spr")
-    assert "as the last argument, the output" in message(photo)
+    assert "Missing argument" in message(photo)
     assert _files(tmp_path) == before
 
 
@@ -274,6 +274,25 @@ def test_compare_writes_every_picture_and_file(photo, tmp_path, capsys):
     for row in record["results"]:
         assert row["num_bytes"] == (out / row["file"]).stat().st_size
         assert row["metrics"]["psnr-rgb"] > 10
+
+
+def test_compare_as_text_says_why_there_is_a_dash(tmp_path, capsys):
+    small = _save_photo(tmp_path / "small.png", (40, 40))
+    command = [
+        "compare",
+        str(small),
+        "--bpp",
+        "4",
+        "--methods",
+        "jpeg,webp",
+        "--metrics",
+        "ms-ssim-rgb,psnr-rgb",
+    ]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["jpeg", "webp", "-", "Written"]
+    assert "ms-ssim-rgb -  psnr-rgb " in lines[0]
+    assert lines[2].startswith("- in ms-ssim-rgb: ")
 
 
 def test_compare_leaves_nothing_when_it_fails(photo, tmp_path, capsys, monkeypatch):
