@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import sprdiff
+from sprdiff import cli_texts as texts
 from sprdiff import console
 from sprdiff.bitstream import read_header
-from sprdiff.budget import check_bpp
+from sprdiff.budget import bits_per_pixel, check_bpp
 from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
 from sprdiff.files import Job, check_folder, plan_jobs, write_file
 from sprdiff.weights import default_checkpoint
@@ -108,7 +109,7 @@ def compress(
             )
         return record
 
-    return _run_jobs(jobs, model, "compressing", encode, _encoded_text, as_json)
+    return _run_jobs(jobs, model, "compressing", encode, texts.encoded, as_json)
 
 
 @app.command()
@@ -146,7 +147,7 @@ def decompress(
             "decode_seconds": round(seconds, 3)
         }
 
-    return _run_jobs(jobs, model, "decompressing", decode, _decoded_text, as_json)
+    return _run_jobs(jobs, model, "decompressing", decode, texts.decoded, as_json)
 
 
 @app.command()
@@ -180,7 +181,7 @@ def info(
             if symbols_hash:
                 raise
             record["rate_note"] = f"the byte split needs a model: {error}"
-    text = "\n".join(f"{key}: {value}" for key, value in _flat(record).items())
+    text = "\n".join(f"{key}: {value}" for key, value in texts.flat(record).items())
     console.show(record, text, as_json=as_json)
 
 
@@ -222,8 +223,10 @@ def compare(
             source=path.name,
             progress=progress,
         )
-    lines = [_row_text(row) for row in record["results"]]
-    lines += _dash_lines((metric, why) for row in record["results"] for metric, why in row["reasons"].items())
+    lines = [texts.result(row) for row in record["results"]]
+    lines += texts.dashes(
+        (metric, why) for row in record["results"] for metric, why in row["reasons"].items()
+    )
     console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
 
 
@@ -263,8 +266,8 @@ def evaluate(
             on_failure=lambda name, message: console.fail(f"{name}: {message} (skipped)"),
         )
     record = {"out": str(out), "computed": evaluation.computed, **evaluation.summary}
-    lines = [_mean_text(row) for row in evaluation.summary["means"]]
-    lines += _dash_lines(
+    lines = [texts.mean(row) for row in evaluation.summary["means"]]
+    lines += texts.dashes(
         (metric, why)
         for row in evaluation.summary["means"]
         for metric, value in row["metrics"].items()
@@ -333,7 +336,7 @@ def _encoded_record(encoded: EncodedImage, target_bpp: float | None) -> dict[str
         "width": encoded.width,
         "height": encoded.height,
         "num_bytes": len(encoded.data),
-        "bpp": 8 * len(encoded.data) / (encoded.width * encoded.height),
+        "bpp": bits_per_pixel(len(encoded.data), encoded.width, encoded.height),
         "target_bpp": target_bpp,
         "max_bytes": encoded.max_bytes,
         "over_budget": encoded.over_budget,
@@ -350,46 +353,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise SettingsError(f"{text!r} is not a number.") from error
-
-
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """The record without nesting and without what is not known."""
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        flat |= value if isinstance(value, dict) else {key: value}
-    return {key: value for key, value in flat.items() if value is not None}
-
-
-def _encoded_text(record: dict[str, Any]) -> str:
-    return "{output}: {num_bytes} bytes, {bpp:.4f} bpp, quality {quality}".format(**record)
-
-
-def _decoded_text(record: dict[str, Any]) -> str:
-    return "{output}: {picture} picture, {width} x {height}, from {num_bytes} bytes".format(**record)
-
-
-def _metrics_text(values: Mapping[str, float | None]) -> str:
-    return "  ".join(
-        f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values.items()
-    )
-
-
-def _dash_lines(dashes: Iterable[tuple[str, str]]) -> list[str]:
-    """A line for each reason with the metrics that it keeps from having a value."""
-    metrics_of: dict[str, list[str]] = {}
-    for metric, why in dict.fromkeys(dashes):
-        metrics_of.setdefault(why, []).append(metric)
-    return [f"- in {', '.join(metrics)}: {why}" for why, metrics in metrics_of.items()]
-
-
-def _row_text(row: dict[str, Any]) -> str:
-    over = "  over budget" if row["over_budget"] else ""
-    head = "{method:15} {num_bytes:7} bytes  {bpp:.4f} bpp  scale {scale:.3f}".format(**row)
-    return f"{head}  {_metrics_text(row['metrics'])}{over}"
-
-
-def _mean_text(row: dict[str, Any]) -> str:
-    head = "{method:15} at {target_bpp:g}: {images} images, {over_budget} over budget, {bpp:.4f} bpp".format(
-        **row
-    )
-    return f"{head}  {_metrics_text({name: value['mean'] for name, value in row['metrics'].items()})}"

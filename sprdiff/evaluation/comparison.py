@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from sprdiff.budget import check_bpp
+from sprdiff.budget import bits_per_pixel, max_bytes_for
 from sprdiff.errors import SettingsError
 from sprdiff.methods import METHODS, build_methods, check_methods, timed_compress, timed_decompress
 from sprdiff.metrics import METRICS, MetricValue, measure
-from sprdiff.metrics.rate import bpp, max_bytes
 from sprdiff.types import EncodedImage, Progress
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class MethodResult:
     @property
     def bpp(self) -> float:
         """8 x file bytes / (width x height) of the original, header included."""
-        return bpp(self.num_bytes, self.encoded.width, self.encoded.height)
+        return bits_per_pixel(self.num_bytes, self.encoded.width, self.encoded.height)
 
 
 def compare(
@@ -81,14 +80,13 @@ def compare(
         num_inference_steps: diffusion steps of ``sprdiff-final``.
         progress: called before each piece of work with the share of pieces that are done, and at the end.
     Raises:
-        SettingsError: an unknown id, a budget out of range or below one byte; before anything is computed.
+        SettingsError: an unknown id, or a budget out of range; before anything is computed.
         SPRDiffError: while iterating, what a codec says of an image it cannot code.
     """
-    check_bpp(target_bpp)
     metric_ids = check_metrics(metrics)
     method_ids = check_methods(method_ids)
     codecs = build_methods(method_ids, pipeline, num_inference_steps=num_inference_steps)
-    budget = max_bytes(target_bpp, *image.size)
+    budget = max_bytes_for(target_bpp, *image.size)
     steps = 3 * len(codecs)
 
     def results() -> Iterator[MethodResult]:
