@@ -20,9 +20,10 @@ import sprdiff
 from sprdiff import cli_texts as texts
 from sprdiff import console
 from sprdiff.bitstream import read_header
-from sprdiff.budget import bits_per_pixel, check_bpp
+from sprdiff.budget import check_bpp
 from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
 from sprdiff.files import Job, check_folder, plan_jobs, write_file
+from sprdiff.metrics import rate
 from sprdiff.weights import default_checkpoint
 
 if TYPE_CHECKING:
@@ -336,7 +337,7 @@ def _encoded_record(encoded: EncodedImage, target_bpp: float | None) -> dict[str
         "width": encoded.width,
         "height": encoded.height,
         "num_bytes": len(encoded.data),
-        "bpp": bits_per_pixel(len(encoded.data), encoded.width, encoded.height),
+        "bpp": rate.bpp(len(encoded.data), encoded.width, encoded.height),
         "target_bpp": target_bpp,
         "max_bytes": encoded.max_bytes,
         "over_budget": encoded.over_budget,

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from sprdiff.budget import bits_per_pixel, max_bytes_for
+from sprdiff.budget import check_bpp
 from sprdiff.errors import SettingsError
 from sprdiff.methods import METHODS, build_methods, check_methods, timed_compress, timed_decompress
 from sprdiff.metrics import METRICS, MetricValue, measure
+from sprdiff.metrics.rate import bpp, max_bytes
 from sprdiff.types import EncodedImage, Progress
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class MethodResult:
     @property
     def bpp(self) -> float:
         """8 x file bytes / (width x height) of the original, header included."""
-        return bits_per_pixel(self.num_bytes, self.encoded.width, self.encoded.height)
+        return bpp(self.num_bytes, self.encoded.width, self.encoded.height)
 
 
 def compare(
@@ -86,7 +87,7 @@ def compare(
     metric_ids = check_metrics(metrics)
     method_ids = check_methods(method_ids)
     codecs = build_methods(method_ids, pipeline, num_inference_steps=num_inference_steps)
-    budget = max_bytes_for(target_bpp, *image.size)
+    budget = max_bytes(check_bpp(target_bpp), *image.size)
     steps = 3 * len(codecs)
 
     def results() -> Iterator[MethodResult]:
