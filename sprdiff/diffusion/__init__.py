@@ -1,0 +1,1 @@
+"""The diffusion model: a conditional denoiser in the VAE's latent space and its samplers."""

@@ -1,0 +1,1 @@
+"""Training of every part, stage after stage; nothing else imports this folder."""

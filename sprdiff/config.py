@@ -1,0 +1,83 @@
+"""Presets: the sizes of every part, as frozen records that are saved beside a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Constructor arguments of each part; what is not named takes the part's own default.
+
+    Attributes:
+        preset: its name.
+        vae, distortion_encoder, semantic_encoder, fusion, latent_codec, coarse, conditions, unet,
+            scheduler: keyword arguments of the parts, by part.
+    """
+
+    preset: Literal["tiny", "base"]
+    vae: dict[str, Any] = field(default_factory=dict)
+    distortion_encoder: dict[str, Any] = field(default_factory=dict)
+    semantic_encoder: dict[str, Any] = field(default_factory=dict)
+    fusion: dict[str, Any] = field(default_factory=dict)
+    latent_codec: dict[str, Any] = field(default_factory=dict)
+    coarse: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+    unet: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The record as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """The record in JSON text.
+
+        Raises:
+            ValueError: a key is unknown.
+        """
+        values = json.loads(text)
+        unknown = values.keys() - {f.name for f in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown configuration keys: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+TINY = ModelConfig(
+    preset="tiny",
+    semantic_encoder={
+        "hidden_size": 192,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 3,
+        "mlp_ratio": 4,
+        "image_size": 224,
+        "patch_size": 16,
+        "drop_path_rate": 0.0,
+    },
+    unet={
+        "in_channels": 16 + 16 + 32,
+        "out_channels": 16,
+        "block_out_channels": (128, 192, 256),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 192,
+        "attention_head_dim": 8,
+        "norm_num_groups": 16,
+        "transformer_layers_per_block": 1,
+    },
+    scheduler={
+        "num_train_timesteps": 1000,
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "prediction_type": "sample",
+        "clip_sample": False,
+    },
+)
+PRESETS = {"tiny": TINY}

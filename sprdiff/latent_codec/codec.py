@@ -1,0 +1,297 @@
+"""The latent codec: y and a quality to one string of bytes, and back to the same y_hat everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from compressai.ops import LowerBound
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
+
+from sprdiff.latent_codec.context import SpaceChannelContext, checkerboard
+from sprdiff.latent_codec.entropy import MAX_SYMBOL, EntropyTables, SymbolDecoder, SymbolEncoder
+from sprdiff.latent_codec.gaussian import NUM_SCALES, build_tables, gaussian_bits, index_of, scale_of
+from sprdiff.latent_codec.hyperprior import HyperAnalysis, HyperSynthesis
+from sprdiff.layers.fixed_point import FRACTION_BITS
+from sprdiff.layers.quality import QualityAnchors
+
+# z lies at a quarter of y's resolution; y's sides must be divisible by it.
+HYPER_STRIDE = 4
+_ONE = 2.0**FRACTION_BITS
+
+
+@dataclass(frozen=True)
+class LatentOutput:
+    """What training needs of one pass through the codec.
+
+    Attributes:
+        y_hat: the latent after quantization, in the units of y, (B, M, H, W).
+        bits_y, bits_z: estimated bits per image, (B,).
+    """
+
+    y_hat: Tensor
+    bits_y: Tensor
+    bits_z: Tensor
+
+
+@dataclass(frozen=True)
+class LatentSymbols:
+    """Everything that is coded: integer symbols in coding order with the index of the table of each.
+
+    Attributes:
+        y_hat: what they decode to, fixed point, (1, M, H, W) float64 integers.
+        parts: (symbols, indexes) of z and then of each pass over y, int64, one dimension.
+        bits_z, bits_y: what coding them costs by the integer tables, without the coder's last bytes.
+    """
+
+    y_hat: Tensor
+    parts: list[tuple[Tensor, Tensor]]
+    bits_z: float
+    bits_y: float
+
+    def sha256(self) -> str:
+        """A hash of all symbols, for comparing two machines."""
+        digest = hashlib.sha256()
+        for symbols, _ in self.parts:
+            digest.update(symbols.cpu().numpy().astype("<i4").tobytes())
+        return digest.hexdigest()
+
+
+def round_ste(x: Tensor) -> Tensor:
+    """x rounded, with the gradient of the identity."""
+    return x + (x.round() - x).detach()
+
+
+class LatentCodec(ModelMixin, ConfigMixin):
+    """Gains, hyperprior and space-channel context around a rANS coder.
+
+    ::
+
+        y --x gain(quality)--+--> h_a --> z --round--> z_hat --> h_s --> features --+
+                             |                                                      v
+                             +--> minus mean, round --> symbols <-- means, scales <-- context <-- y_hat
+
+    All that the decoder computes before y_hat is complete (h_s, context, gains' effect on the scales)
+    has a fixed-point twin; the float version serves training only. Mean and scale: Minnen et al. 2018,
+    arXiv:1809.02736. SPRDiff (arXiv:2606.01608) does not publish its entropy model's details; this one
+    is ours.
+
+    Args:
+        latent_channels: M, channels of y.
+        slices: of the channel context; they sum to M.
+        hyper_channels: N, channels of z.
+        feature_channels: of h_s's output; hidden_channels: of h_a and the context networks.
+        num_anchors: qualities at which gains and scales are learned.
+        skip_index: symbols whose scale index is below are zero and not coded.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 128,
+        slices: tuple[int, ...] = (8, 16, 40, 64),
+        hyper_channels: int = 16,
+        feature_channels: int = 96,
+        hidden_channels: int = 128,
+        num_anchors: int = 6,
+        skip_index: int = 1,
+    ) -> None:
+        super().__init__()
+        if sum(slices) != latent_channels:
+            raise ValueError(
+                f"slices {tuple(slices)} sum to {sum(slices)}, not to {latent_channels} channels"
+            )
+        self.log_gain = QualityAnchors(torch.zeros(num_anchors, latent_channels))
+        self.log_inverse_gain = QualityAnchors(torch.zeros(num_anchors, latent_channels))
+        self.y_scale = QualityAnchors(torch.full((num_anchors, latent_channels), 20.0))
+        self.z_scale = QualityAnchors(torch.full((num_anchors, hyper_channels), 25.0))
+        self.h_a = HyperAnalysis(latent_channels, hidden_channels, hyper_channels)
+        self.h_s = HyperSynthesis(hyper_channels, feature_channels, num_anchors)
+        self.context = SpaceChannelContext(tuple(slices), feature_channels, hidden_channels)
+        self.lower_bound = LowerBound(0.0)
+        for name, table in zip(("cdfs", "cdf_lengths", "offsets"), build_tables(), strict=True):
+            self.register_buffer(name, table)
+        self._tables: EntropyTables | None = None
+
+    @torch.no_grad()
+    def init_from_statistics(self, rms: Tensor, step_sizes: Tensor) -> None:
+        """Start the gains at a quantizer step per quality and the scales at what data statistics say.
+
+        Args:
+            rms: (M,) root mean square of each channel of y.
+            step_sizes: (num_anchors,) quantizer steps, lowest quality first.
+        """
+        log_gain = -step_sizes.log()[:, None].expand(-1, len(rms))
+        self.log_gain.anchors.copy_(log_gain)
+        self.log_inverse_gain.anchors.copy_(-log_gain)
+        self.y_scale.anchors.copy_(index_of(rms[None] / step_sizes[:, None]).clamp(0, NUM_SCALES - 1))
+
+    # -- training -----------------------------------------------------------------------------------
+
+    def forward(self, y: Tensor, quality: Tensor, noisy_rate: bool) -> LatentOutput:
+        """y_hat and estimated bits.
+
+        Args:
+            y: (B, M, H, W), H and W divisible by 4.
+            quality: (B,) float in [0, 255].
+            noisy_rate: estimate the rate with additive uniform noise (early in training) or from the
+                rounded symbols (late: noise overstates what almost-always-zero symbols cost).
+        """
+        y_scaled = (y * self.log_gain(quality).exp()).float()
+        z = self.h_a(y_scaled).float()
+        z_hat = round_ste(z)
+        z_scale = scale_of(self._bounded(self.z_scale(quality))).expand_as(z)
+        bits_z = gaussian_bits(z + torch.rand_like(z) - 0.5 if noisy_rate else z_hat, z_scale)
+        features = self.h_s(z_hat, quality)
+        base = self.y_scale(quality)
+        anchors = checkerboard(*y.shape[-2:], device=y.device).to(y_scaled.dtype)
+        y_hat, bits_y = y_scaled[:, :0], 0.0
+        for step in self.context.passes():
+            mean, index = self.context(step, features, y_hat)
+            index = self._bounded(index.float() + base[:, step.start : step.stop])
+            mask = anchors if step.anchors else 1 - anchors
+            residual = y_scaled[:, step.start : step.stop] - mean
+            rounded = round_ste(residual)
+            coded = residual + torch.rand_like(residual) - 0.5 if noisy_rate else rounded
+            bits_y = bits_y + (gaussian_bits(coded.float(), scale_of(index)) * mask).sum((1, 2, 3))
+            decoded = (rounded + mean) * mask
+            if step.anchors:
+                y_hat = torch.cat([y_hat, decoded], 1)
+            else:
+                y_hat = torch.cat([y_hat[:, : step.start], y_hat[:, step.start :] + decoded], 1)
+        return LatentOutput(y_hat * self.log_inverse_gain(quality).exp(), bits_y, bits_z.sum((1, 2, 3)))
+
+    def _bounded(self, index: Tensor) -> Tensor:
+        return self.lower_bound(index).clamp(max=NUM_SCALES - 1)
+
+    # -- coding -------------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> EntropyTables:
+        """The checkpoint's integer tables."""
+        if self._tables is None:
+            self._tables = EntropyTables(self.cdfs, self.cdf_lengths, self.offsets)
+        return self._tables
+
+    @torch.no_grad()
+    def quantize(self, y: Tensor, quality: int, bit_price: float = 0.0) -> LatentSymbols:
+        """The symbols that represent y, chosen by true cost.
+
+        Args:
+            y: (1, M, H, W) float32, H and W divisible by 4.
+            quality: 0 to 255.
+            bit_price: squared error, in units of a quantizer step, that saving one bit is worth; 0 rounds
+                to the nearest. The decoder does not know it (rate-distortion optimised quantization).
+        """
+        gain = self.log_gain(torch.tensor([quality], device=y.device)).exp()
+        y_scaled = y * gain
+        z = self.h_a(y_scaled).round().double().clamp(-MAX_SYMBOL, MAX_SYMBOL)
+        z_indexes = self._z_indexes(quality, z.shape)
+        # A z symbol whose table is degenerate is zero for the decoder, so it is for the encoder.
+        z = torch.where(z_indexes >= self.config.skip_index, z, 0.0)
+        parts = [self._coded(z, z_indexes)]
+        y_double = y_scaled.double() * _ONE
+
+        def choose(target: Tensor, indexes: Tensor) -> Tensor:
+            residual = target / _ONE
+            symbols = residual.round().clamp(-MAX_SYMBOL, MAX_SYMBOL).long()
+            if bit_price:
+                for _ in range(2):
+                    smaller = symbols - symbols.sign()
+                    saved = self.tables.bits(symbols, indexes) - self.tables.bits(smaller, indexes)
+                    added = (residual - smaller) ** 2 - (residual - symbols) ** 2
+                    symbols = torch.where(added < bit_price * saved, smaller, symbols)
+            return symbols
+
+        y_hat = self._run_passes(
+            z,
+            quality,
+            lambda step, mean, indexes, coded: self._emit(
+                parts, choose, y_double, step, mean, indexes, coded
+            ),
+        )
+        bits = [float(self.tables.bits(symbols, indexes).sum()) for symbols, indexes in parts]
+        return LatentSymbols(y_hat, parts, bits[0], sum(bits[1:]))
+
+    def _emit(self, parts, choose, y_double, step, mean, indexes, coded) -> Tensor:
+        symbols = choose(y_double[:, step.start : step.stop] - mean, indexes)
+        parts.append((symbols[coded], indexes[coded]))
+        return symbols
+
+    def compress(self, symbols: LatentSymbols) -> bytes:
+        """One rANS string of all symbols."""
+        encoder = SymbolEncoder(self.tables)
+        for part in symbols.parts:
+            encoder.push(*part)
+        return encoder.finish()
+
+    @torch.no_grad()
+    def decompress(self, payload: bytes, quality: int, height: int, width: int) -> LatentSymbols:
+        """The symbols in a string of :meth:`compress`.
+
+        Args:
+            quality: the one it was compressed with.
+            height, width: of y, divisible by 4.
+        Raises:
+            BitstreamError: the string is not one of this codec.
+        """
+        config = self.config
+        z_shape = (1, config.hyper_channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
+        num_symbols = config.latent_channels * height * width + z_shape[1] * z_shape[2] * z_shape[3]
+        decoder = SymbolDecoder(self.tables, payload, num_symbols)
+        z_indexes = self._z_indexes(quality, z_shape)
+        coded = z_indexes >= config.skip_index
+        z = torch.zeros(z_shape, dtype=torch.float64, device=z_indexes.device)
+        z_symbols = decoder.pop(z_indexes[coded]).to(z.device)
+        z[coded] = z_symbols.double()
+        parts = [(z_symbols, z_indexes[coded])]
+
+        def read(step, mean, indexes, coded) -> Tensor:
+            symbols = decoder.pop(indexes[coded]).to(indexes.device)
+            parts.append((symbols, indexes[coded]))
+            full = torch.zeros_like(indexes)
+            full[coded] = symbols
+            return full
+
+        y_hat = self._run_passes(z, quality, read)
+        bits = [float(self.tables.bits(symbols, indexes).sum()) for symbols, indexes in parts]
+        return LatentSymbols(y_hat, parts, bits[0], sum(bits[1:]))
+
+    def dequantize(self, symbols: LatentSymbols, quality: int) -> Tensor:
+        """y_hat in the units of y, (1, M, H, W) float32."""
+        inverse_gain = self.log_inverse_gain(torch.tensor([quality], device=self.cdfs.device)).exp()
+        return (symbols.y_hat / _ONE).float() * inverse_gain
+
+    def _run_passes(self, z_hat: Tensor, quality: int, code) -> Tensor:
+        """y_hat in fixed point; ``code(step, mean, indexes, coded)`` gives each pass's symbols."""
+        features = self.h_s.fixed(z_hat, quality)
+        base = self.y_scale.fixed(quality)
+        anchors = checkerboard(*features.shape[-2:], device=features.device)
+        y_hat = features[:, :0]
+        for step in self.context.passes():
+            mean, index = self.context.fixed(step, features, y_hat)
+            indexes = self._to_indexes(index + base[:, step.start : step.stop])
+            mask = (anchors if step.anchors else ~anchors).expand_as(mean)
+            coded = mask & (indexes >= self.config.skip_index)
+            symbols = code(step, mean, indexes, coded)
+            decoded = torch.where(mask, torch.where(coded, symbols.double() * _ONE, 0.0) + mean, 0.0)
+            if step.anchors:
+                y_hat = torch.cat([y_hat, decoded], 1)
+            else:
+                y_hat = torch.cat([y_hat[:, : step.start], y_hat[:, step.start :] + decoded], 1)
+        return y_hat
+
+    def _z_indexes(self, quality: int, shape) -> Tensor:
+        return self._to_indexes(self.z_scale.fixed(quality)).expand(shape)
+
+    def _coded(self, symbols: Tensor, indexes: Tensor) -> tuple[Tensor, Tensor]:
+        coded = indexes >= self.config.skip_index
+        return symbols[coded].long(), indexes[coded]
+
+    @staticmethod
+    def _to_indexes(fixed: Tensor) -> Tensor:
+        """Table indices of fixed-point scale indices: the nearest, halves up."""
+        return torch.floor(fixed * (1 / _ONE) + 0.5).clamp(0, NUM_SCALES - 1).long()

@@ -1,0 +1,111 @@
+"""Convolutions in integer arithmetic that is exact whatever the order of summation.
+
+Encoder and decoder must agree on every entropy parameter to the last bit, or decoding breaks (Ballé et
+al., Integer Networks for Data Compression with Latent-Variable Models, ICLR 2019). Here a fixed-point
+number is an integer held in float64: products of weights and activations and their sums stay below
+2**53, where float64 counts every integer, so thread count, library and device cannot change a result.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FRACTION_BITS = 8
+WEIGHT_BITS = 12
+MAX_ACTIVATION = float(2**20)
+MAX_WEIGHT = float(2**15)
+# 2**20 * 2**15 * fan-in must stay below 2**53.
+MAX_FAN_IN = 2**17
+# Rows of the matrix product computed at a time: bounds the memory that unfolding takes.
+CHUNK_ELEMENTS = 2**25
+
+
+def to_fixed(values: Tensor, fraction_bits: int) -> Tensor:
+    """The integers nearest to ``values * 2**fraction_bits``, in float64: scaling by a power of two is exact."""
+    return torch.round(values.detach().double() * 2.0**fraction_bits)
+
+
+class FixedPointConv2d(nn.Conv2d):
+    """A stride-1 convolution with two faces: float for training, fixed point for coding.
+
+    ``forward`` is the plain convolution. ``fixed`` computes the same from weights rounded to 12
+    fractional bits and activations with 8, in exact integer arithmetic. Weights and activations are
+    precise enough that the two differ by rounding only, so nothing needs to be trained for it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        if in_channels * kernel_size**2 > MAX_FAN_IN:
+            raise ValueError(
+                f"fan-in {in_channels * kernel_size**2} exceeds {MAX_FAN_IN}: sums would not be exact"
+            )
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+    def fixed(self, x: Tensor) -> Tensor:
+        """The convolution of fixed-point activations.
+
+        Args:
+            x: (B, C, H, W), float64 integers: values times 2**8, within +-2**20.
+        Returns:
+            (B, C', H, W), the same format, clamped to +-2**20.
+        """
+        weight = to_fixed(self.weight, WEIGHT_BITS).clamp(-MAX_WEIGHT, MAX_WEIGHT).flatten(1).T.contiguous()
+        bias = to_fixed(self.bias, WEIGHT_BITS + FRACTION_BITS)
+        batch, _, height, width = x.shape
+        pad = self.padding[0]
+        x = F.pad(x, (pad, pad, pad, pad))
+        rows = max(1, CHUNK_ELEMENTS // (weight.shape[0] * width * batch))
+        # Unfolding and a matrix product, not conv2d: a library may choose an FFT or Winograd
+        # convolution, whose transforms are not exact on integers.
+        strips = []
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            columns = F.unfold(x[:, :, top : bottom + 2 * pad], self.kernel_size)  # (B, C k k, rows W)
+            sums = columns.transpose(1, 2) @ weight + bias  # (B, rows W, C')
+            strips.append(sums.transpose(1, 2).reshape(batch, -1, bottom - top, width))
+        sums = torch.cat(strips, dim=2)
+        rounded = torch.floor((sums + 2.0 ** (WEIGHT_BITS - 1)) * 2.0**-WEIGHT_BITS)
+        return rounded.clamp(-MAX_ACTIVATION, MAX_ACTIVATION)
+
+
+class FixedPointNet(nn.Module):
+    """Fixed-point convolutions with ReLUs between them, and pixel-shuffles by two where asked for.
+
+    Args:
+        channels: of the input and of every layer's output, before a pixel-shuffle.
+        kernel_sizes: one a layer.
+        shuffles: indices of the layers whose output is pixel-shuffled by two (C must divide by four).
+    """
+
+    def __init__(
+        self,
+        channels: list[int],
+        kernel_sizes: list[int],
+        shuffles: tuple[int, ...] = (),
+        last_relu: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shuffles = shuffles
+        self.last_relu = last_relu
+        sizes = list(zip(channels[:-1], channels[1:], kernel_sizes, strict=True))
+        self.layers = nn.ModuleList(
+            FixedPointConv2d(c_in // 4 if i - 1 in shuffles else c_in, c_out, k)
+            for i, (c_in, c_out, k) in enumerate(sizes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(x, [layer.forward for layer in self.layers])
+
+    def fixed(self, x: Tensor) -> Tensor:
+        """``forward`` in fixed point; see :meth:`FixedPointConv2d.fixed`."""
+        return self._run(x, [layer.fixed for layer in self.layers])
+
+    def _run(self, x: Tensor, layers: list) -> Tensor:
+        for i, layer in enumerate(layers):
+            x = layer(x)
+            if i in self.shuffles:
+                x = F.pixel_shuffle(x, 2)
+            if i < len(layers) - 1 or self.last_relu:
+                x = x.relu()
+        return x

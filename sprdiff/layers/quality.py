@@ -1,0 +1,48 @@
+"""Values that depend on the continuous quality: learned at a few anchors, linear in between."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sprdiff.layers.fixed_point import FRACTION_BITS, to_fixed
+
+MAX_QUALITY = 255
+
+
+class QualityAnchors(nn.Module):
+    """One learned vector at each of ``num_anchors`` qualities, interpolated linearly between them.
+
+    A gain per channel interpolated over quality gives one model every bitrate (gained VAE, Cui et al.
+    2020, arXiv:2003.02050).
+
+    Args:
+        init: (num_anchors, C) values to start from; anchor 0 is quality 0, the last one 255.
+    """
+
+    def __init__(self, init: Tensor) -> None:
+        super().__init__()
+        self.anchors = nn.Parameter(init.clone().float())
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """The vectors for ``quality`` (B,), float in [0, 255], as (B, C, 1, 1)."""
+        last = len(self.anchors) - 1
+        position = quality.float().clamp(0, MAX_QUALITY) * (last / MAX_QUALITY)
+        low = position.floor().clamp(max=last - 1).long()
+        weight = (position - low)[:, None]
+        values = self.anchors[low] * (1 - weight) + self.anchors[low + 1] * weight
+        return values[:, :, None, None]
+
+    def fixed(self, quality: int) -> Tensor:
+        """The same in fixed point, (1, C, 1, 1) float64 integers, exact whatever the machine.
+
+        The weights of the two anchors are the integers k and 255 - k, so no float is rounded.
+        """
+        last = len(self.anchors) - 1
+        low = min(quality * last // MAX_QUALITY, last - 1)
+        weight = quality * last - low * MAX_QUALITY
+        anchors = to_fixed(self.anchors, FRACTION_BITS)
+        total = anchors[low] * (MAX_QUALITY - weight) + anchors[low + 1] * weight
+        # Both operands are integers below 2**53: torch's integer division is exact.
+        values = torch.div(total.long(), MAX_QUALITY, rounding_mode="floor").double()
+        return values[None, :, None, None]

@@ -1,0 +1,44 @@
+"""The parts of the pipeline by name: how each is built from a preset, and where it is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import nn
+from transformers import Dinov2Config, Dinov2Model
+
+from sprdiff.config import ModelConfig
+from sprdiff.encoders.distortion import DistortionEncoder
+from sprdiff.encoders.fusion import FeatureFusion
+from sprdiff.encoders.vae import KLTAutoencoder
+from sprdiff.latent_codec.codec import LatentCodec
+from sprdiff.reconstruction.coarse import CoarseReconstruction
+from sprdiff.reconstruction.conditions import DualFeatureExtractor
+
+PART_CLASSES: dict[str, type] = {
+    "vae": KLTAutoencoder,
+    "distortion_encoder": DistortionEncoder,
+    "semantic_encoder": Dinov2Model,
+    "fusion": FeatureFusion,
+    "latent_codec": LatentCodec,
+    "coarse": CoarseReconstruction,
+    "conditions": DualFeatureExtractor,
+    "unet": UNet2DConditionModel,
+    "scheduler": DDPMScheduler,
+}
+
+
+def build_part(name: str, config: ModelConfig) -> nn.Module | DDPMScheduler:
+    """The part ``name`` with random weights, sized by ``config``."""
+    arguments = getattr(config, name)
+    if name == "semantic_encoder":
+        return Dinov2Model(Dinov2Config(**arguments))
+    return PART_CLASSES[name](**arguments)
+
+
+def load_part(name: str, folder: Path) -> nn.Module | DDPMScheduler:
+    """The part ``name`` from ``folder/name``, float32, on the CPU."""
+    if name == "scheduler":
+        return DDPMScheduler.from_pretrained(folder / name)
+    return PART_CLASSES[name].from_pretrained(folder / name, use_safetensors=True).float().eval()

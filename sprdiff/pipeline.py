@@ -1,0 +1,334 @@
+"""SPRDiff from a photograph to bytes and back, as numbered steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import Dinov2Model
+
+from sprdiff import bitstream
+from sprdiff.budget import check_bpp
+from sprdiff.diffusion.denoiser import predict_latents
+from sprdiff.diffusion.sampler import ddim_sample
+from sprdiff.encoders.distortion import DistortionEncoder
+from sprdiff.encoders.fusion import FeatureFusion
+from sprdiff.encoders.semantic import semantic_features, semantic_tokens
+from sprdiff.encoders.vae import KLTAutoencoder, decode_latents, encode_latents, vae_features
+from sprdiff.errors import SettingsError, WeightsError
+from sprdiff.images import crop_to, load_image, pad_to_multiple, to_image, to_tensor
+from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
+from sprdiff.layers.quality import MAX_QUALITY
+from sprdiff.layers.tiling import run_tiled
+from sprdiff.metrics.rate import max_bytes as budget_bytes
+from sprdiff.parts import PART_CLASSES
+from sprdiff.reconstruction.coarse import CoarseReconstruction
+from sprdiff.reconstruction.conditions import DualFeatureExtractor
+from sprdiff.types import DecodedImage, EncodedImage, RateBreakdown, StreamInfo
+from sprdiff.weights import resolve
+
+PADDING = 64
+NOISE_SEED = 0
+
+
+class SPRDiffPipeline(DiffusionPipeline):
+    """The codec of arXiv:2606.01608, in process::
+
+        encode: x -> f_vae, f_dist, f_sem -> fusion, g_a -> y -> gain, round -> rANS -> bytes
+        decode: bytes -> y_hat -> x_coarse, latents_hat
+                x_coarse -> semantic tokens, pixel features -> denoiser -> VAE decoder -> x_hat
+
+    The two presets differ in the parts only; a checkpoint is a folder in diffusers' layout.
+
+    Args:
+        vae, distortion_encoder, semantic_encoder: the triple encoder; the VAE's decoder and the semantic
+            encoder also serve the decoder.
+        fusion: g_a. latent_codec: entropy coding. coarse: g_s. conditions: dual feature extraction.
+        unet, scheduler: the diffusion model.
+        bit_price: squared error, in quantizer steps, worth one bit when symbols are chosen.
+    """
+
+    def __init__(
+        self,
+        vae: KLTAutoencoder,
+        distortion_encoder: DistortionEncoder,
+        semantic_encoder: Dinov2Model,
+        fusion: FeatureFusion,
+        latent_codec: LatentCodec,
+        coarse: CoarseReconstruction,
+        conditions: DualFeatureExtractor,
+        unet: UNet2DConditionModel,
+        scheduler: DDPMScheduler,
+        bit_price: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            distortion_encoder=distortion_encoder,
+            semantic_encoder=semantic_encoder,
+            fusion=fusion,
+            latent_codec=latent_codec,
+            coarse=coarse,
+            conditions=conditions,
+            unet=unet,
+            scheduler=scheduler,
+        )
+        self.register_to_config(bit_price=bit_price)
+        for part in self._modules_by_name().values():
+            part.eval().requires_grad_(False)
+        self._fingerprint: bytes | None = None
+
+    @classmethod
+    def from_pretrained(cls, folder_or_id: str | Path, revision: str | None = None) -> SPRDiffPipeline:
+        """The pipeline of a checkpoint, float32, on the CPU.
+
+        Args:
+            folder_or_id: a local folder, or a model id on the Hugging Face Hub (downloaded and cached).
+            revision: branch, tag or commit on the Hub.
+        Raises:
+            WeightsError: not found, not complete, pickled, or made of classes that are not this project's.
+        """
+        folder = resolve(folder_or_id, revision)
+        index = json.loads((folder / "model_index.json").read_text())
+        for name, expected in PART_CLASSES.items():
+            found = index.get(name, [None, None])[1]
+            if found != expected.__name__:
+                raise WeightsError(f"{folder_or_id}: part {name} is a {found}, not a {expected.__name__}.")
+        try:
+            return super().from_pretrained(
+                str(folder), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise WeightsError(f"{folder_or_id} cannot be loaded: {error}") from error
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over every weight and table of the checkpoint, hexadecimal.
+
+        Taken over half-precision values, in which checkpoints are stored, so that loading and saving
+        again does not change it.
+        """
+        return self._digest().hex()
+
+    # -- encoding -----------------------------------------------------------------------------------
+
+    def compress(
+        self, image: Image.Image, *, target_bpp: float | None = None, quality: int | None = None
+    ) -> bytes:
+        """The ``.spr`` stream of a picture; see :meth:`encode`."""
+        return self.encode(image, target_bpp=target_bpp, quality=quality).data
+
+    @torch.no_grad()
+    def encode(
+        self,
+        image: Image.Image,
+        *,
+        target_bpp: float | None = None,
+        quality: int | None = None,
+        max_bytes: int | None = None,
+    ) -> EncodedImage:
+        """A picture's stream at a quality, or the best one within a budget on the whole file.
+
+        Args:
+            image: of any mode, see :func:`sprdiff.images.load_image`.
+            target_bpp: budget in bits per pixel of the original. If it cannot be reached, the smallest
+                stream is returned, marked ``over_budget``.
+            quality: 0 (smallest) to 255 (best), instead of a budget.
+            max_bytes: budget in bytes, instead of ``target_bpp``.
+        Raises:
+            SettingsError: not exactly one of the three is given, or it is out of range.
+            InputImageError: the picture is outside the limits.
+        """
+        # 1. Settings
+        if sum(value is not None for value in (target_bpp, quality, max_bytes)) != 1:
+            raise SettingsError("Give exactly one of target_bpp, quality and max_bytes.")
+        if quality is not None and not 0 <= quality <= MAX_QUALITY:
+            raise SettingsError(f"Quality must be 0 to {MAX_QUALITY}, got {quality}.")
+        image = load_image(image)
+        if target_bpp is not None:
+            max_bytes = budget_bytes(check_bpp(target_bpp), image.width, image.height)
+
+        # 2. Analysis, once for all qualities
+        y = self.analyze(image)  # (1, M, H/16, W/16)
+
+        # 3. Quantization and entropy coding, for a budget by bisection over quality
+        def code(at: int) -> bytes:
+            symbols = self.latent_codec.quantize(y, at, self.config.bit_price)
+            payload = self.latent_codec.compress(symbols)
+            return bitstream.pack(at, image.width, image.height, payload, self._digest())
+
+        if quality is not None:
+            data = code(quality)
+        else:
+            quality, data = best_within(code, max_bytes)
+        return EncodedImage(
+            method="sprdiff",
+            data=data,
+            extension=".spr",
+            width=image.width,
+            height=image.height,
+            settings={"quality": quality},
+            max_bytes=max_bytes,
+            over_budget=max_bytes is not None and len(data) > max_bytes,
+        )
+
+    @torch.no_grad()
+    def analyze(self, image: Image.Image) -> Tensor:
+        """y (1, M, H/16, W/16) of an RGB picture, its sides padded to multiples of 64."""
+        x = pad_to_multiple(to_tensor(image), PADDING).to(self.device) * 2 - 1
+        (y,) = run_tiled(self._analyze_tile, [(x, 1)], [DistortionEncoder.stride])
+        return y
+
+    def _analyze_tile(self, x: Tensor) -> tuple[Tensor]:
+        f_vae = vae_features(encode_latents(self.vae, x))  # (1, C, H/16, W/16)
+        f_dist = self.distortion_encoder(x)  # (1, M, H/16, W/16)
+        f_sem = semantic_features(self.semantic_encoder, x)  # (1, D, H/16, W/16)
+        return (self.fusion(f_vae, f_dist, f_sem),)
+
+    # -- decoding -----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decompress(
+        self,
+        data: bytes,
+        *,
+        coarse_only: bool = False,
+        num_inference_steps: int = 1,
+        on_coarse: Callable[[Image.Image], None] | None = None,
+    ) -> DecodedImage:
+        """The pictures in a stream.
+
+        Args:
+            data: of :meth:`compress`, made with the same checkpoint.
+            coarse_only: leave out the diffusion model.
+            num_inference_steps: of the diffusion model, 1 to 100.
+            on_coarse: called with the coarse picture as soon as it is there.
+        Raises:
+            BitstreamError: the stream is damaged, or of another checkpoint.
+            SettingsError: the number of steps is out of range.
+        """
+        if not 1 <= num_inference_steps <= 100:
+            raise SettingsError(f"The number of steps must be 1 to 100, got {num_inference_steps}.")
+        # 1. Entropy decoding
+        header, symbols = self._read(data)
+        size = (header.height, header.width)
+        quality = torch.tensor([header.quality], device=self.device)
+        y_hat = self.latent_codec.dequantize(symbols, header.quality)  # (1, M, H/16, W/16)
+
+        # 2. Coarse reconstruction
+        x_coarse, latents_hat = run_tiled(
+            lambda tile: self.coarse(tile, quality), [(y_hat, 16)], [1, 8]
+        )  # (1, 3, H, W), (1, C, H/8, W/8)
+        x_coarse = x_coarse.clamp(-1, 1)
+        coarse = to_image(crop_to(x_coarse, size) / 2 + 0.5)
+        info = self._info(data, header, symbols)
+        if on_coarse is not None:
+            on_coarse(coarse)
+        if coarse_only:
+            return DecodedImage(coarse, None, info)
+
+        # 3. Conditions, diffusion and VAE decoder
+        noise = torch.randn(latents_hat.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
+        (x_hat,) = run_tiled(
+            lambda *tile: self._diffuse_tile(*tile, num_inference_steps),
+            [(x_coarse, 1), (latents_hat, 8), (noise.to(self.device), 8)],
+            [1],
+        )  # (1, 3, H, W)
+        final = to_image(crop_to(x_hat, size).clamp(-1, 1) / 2 + 0.5)
+        return DecodedImage(coarse, final, info)
+
+    def _diffuse_tile(
+        self, x_coarse: Tensor, latents_hat: Tensor, noise: Tensor, steps: int
+    ) -> tuple[Tensor]:
+        tokens = semantic_tokens(self.semantic_encoder, x_coarse)
+        tokens, pixel_features = self.conditions(x_coarse, tokens)
+
+        def denoise(noisy_latents: Tensor, timestep: Tensor) -> Tensor:
+            return predict_latents(self.unet, noisy_latents, timestep, latents_hat, tokens, pixel_features)
+
+        latents = ddim_sample(denoise, self.scheduler, latents_hat, noise, steps)
+        return (decode_latents(self.vae, latents),)
+
+    # -- looking into a stream ------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def inspect(self, data: bytes) -> StreamInfo:
+        """Header and byte split of a stream.
+
+        Raises:
+            BitstreamError: the stream is damaged, or of another checkpoint.
+        """
+        return self._info(data, *self._read(data))
+
+    @torch.no_grad()
+    def symbols_hash(self, data: bytes) -> str:
+        """SHA-256 of the decoded integer symbols: equal on two machines that decode alike."""
+        return self._read(data)[1].sha256()
+
+    def _read(self, data: bytes) -> tuple[bitstream.Header, LatentSymbols]:
+        header, payload = bitstream.unpack(data, self._digest())
+        height, width = (-(-side // PADDING) * PADDING // 16 for side in (header.height, header.width))
+        return header, self.latent_codec.decompress(payload, header.quality, height, width)
+
+    def _info(self, data: bytes, header: bitstream.Header, symbols: LatentSymbols) -> StreamInfo:
+        header_bytes = bitstream.overhead_bytes(header.width, header.height)
+        z_bytes = math.ceil(symbols.bits_z / 8)
+        return replace(
+            bitstream.read_header(data),
+            rate=RateBreakdown(header_bytes, z_bytes, len(data) - header_bytes - z_bytes),
+        )
+
+    def _modules_by_name(self) -> dict[str, nn.Module]:
+        return {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
+
+    def _digest(self) -> bytes:
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for name, part in sorted(self._modules_by_name().items()):
+                for key, tensor in sorted(part.state_dict().items()):
+                    digest.update(f"{name}.{key}{tuple(tensor.shape)}".encode())
+                    stored = tensor.half() if tensor.is_floating_point() else tensor
+                    digest.update(stored.cpu().contiguous().numpy().tobytes())
+            self._fingerprint = digest.digest()
+        return self._fingerprint
+
+
+def best_within(code: Callable[[int], bytes], max_bytes: int) -> tuple[int, bytes]:
+    """The highest quality whose stream fits ``max_bytes``, and the stream; quality 0 if none does.
+
+    Bisection on real streams, sped up by a guess: over quality the logarithm of the size is almost a
+    straight line, so the first steps go where that line crosses the budget.
+    """
+    tried: dict[int, bytes] = {}
+
+    def size(at: int) -> int:
+        if at not in tried:
+            tried[at] = code(at)
+        return len(tried[at])
+
+    low, high = -1, MAX_QUALITY + 1  # low fits, high does not
+    slope, guess = math.log(60) / MAX_QUALITY, MAX_QUALITY // 2
+    while high - low > 1:
+        guess = min(max(guess, low + 1), high - 1)
+        distance = math.log(max_bytes) - math.log(size(guess)) if max_bytes > 0 else -1.0
+        if size(guess) <= max_bytes:
+            low = guess
+        else:
+            high = guess
+        if len(tried) > 6:
+            guess = (low + high) // 2
+        else:
+            guess += math.floor(distance / slope) if distance >= 0 else math.ceil(distance / slope) - 1
+            if guess in tried:
+                guess = low + 1 if guess <= low else high - 1
+    best = max(low, 0)
+    size(best)
+    return best, tried[best]

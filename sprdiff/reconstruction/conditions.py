@@ -1,0 +1,59 @@
+"""Dual feature extraction: semantic tokens and pixel features, both computed from the coarse picture.
+
+Encoder and decoder could both make them, but only the decoder does: they cost no bits (arXiv:2606.01608).
+"""
+
+from __future__ import annotations
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from sprdiff.layers.blocks import conv3x3, residual_stack
+from sprdiff.layers.klt import to_blocks
+
+
+class DualFeatureExtractor(ModelMixin, ConfigMixin):
+    """The diffusion model's conditions from x_coarse and the semantic tokens of x_coarse.
+
+    Args:
+        semantic_channels: of the semantic encoder's tokens.
+        token_channels: of the tokens handed to the denoiser's cross-attention.
+        pixel_channels: of the pixel features at stride 8.
+        hidden_channels, depth: width and residual blocks of the pixel branch.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        semantic_channels: int = 192,
+        token_channels: int = 192,
+        pixel_channels: int = 32,
+        hidden_channels: int = 96,
+        depth: int = 2,
+    ) -> None:
+        super().__init__()
+        self.semantic = nn.Sequential(
+            nn.LayerNorm(semantic_channels),
+            nn.Linear(semantic_channels, token_channels),
+            nn.GELU(),
+            nn.Linear(token_channels, token_channels),
+        )
+        self.pixel = nn.Sequential(
+            nn.Conv2d(3 * 4**2, hidden_channels, 1),
+            conv3x3(hidden_channels, hidden_channels, stride=2),
+            residual_stack(hidden_channels, depth),
+            nn.SiLU(),
+            conv3x3(hidden_channels, pixel_channels),
+        )
+
+    def forward(self, x_coarse: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Semantic tokens and pixel features.
+
+        Args:
+            x_coarse: (B, 3, H, W) in [-1, 1].
+            tokens: the semantic encoder's output for x_coarse, (B, T, semantic_channels).
+        Returns:
+            (B, T, token_channels) and (B, pixel_channels, H/8, W/8).
+        """
+        return self.semantic(tokens), self.pixel(to_blocks(x_coarse, 4))

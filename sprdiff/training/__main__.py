@@ -1,0 +1,48 @@
+"""``python -m sprdiff.training STAGE --preset tiny --data DIR --out DIR [--resume] [--minutes M]``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sprdiff.config import PRESETS
+from sprdiff.training.data import Crops, list_images, split
+from sprdiff.training.loop import run
+from sprdiff.training.stages import STAGES
+
+StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
+PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)
+
+
+def main(
+    stage: Annotated[StageName, typer.Argument(help="What to train, in this order.")],
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of photographs.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; each stage adds its parts to it.")],
+    preset: Annotated[PresetName, typer.Option(help="Sizes of the parts.")] = PresetName["tiny"],
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Training time in all, over every resumed run.")
+    ] = 30.0,
+    resume: Annotated[bool, typer.Option(help="Go on from the last saved state.")] = False,
+    seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
+    validate_every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5.0,
+) -> None:
+    """Train one stage of SPRDiff; run the stages in the order in which they are listed."""
+    build = STAGES[stage.value]
+    # Statistics for closed-form starts; a resumed run has them in its state.
+    crops = Crops(split(list_images(data))[0][:400], build.crop, build.max_zoom, seed)
+    run(
+        build(PRESETS[preset.value], out, crops),
+        data,
+        out,
+        minutes=minutes,
+        resume=resume,
+        seed=seed,
+        validate_every_minutes=validate_every,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

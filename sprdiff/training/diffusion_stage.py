@@ -1,0 +1,202 @@
+"""The stage that trains the diffusion model, its conditions and the VAE's decoder; the codec is frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sprdiff.config import ModelConfig
+from sprdiff.diffusion.denoiser import initialize, predict_latents
+from sprdiff.diffusion.sampler import START_TIMESTEP
+from sprdiff.encoders.semantic import semantic_features, semantic_tokens
+from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
+from sprdiff.parts import build_part, load_part
+from sprdiff.training.data import Crops
+from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss
+from sprdiff.training.loop import Stage
+from sprdiff.training.transform_stages import psnr_db
+
+FROZEN = ("distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "coarse")
+# Qualities that matter for a generative output: above, the coarse picture is nearly as sharp.
+QUALITIES = (0.0, 220.0)
+# The share of crops that are noised from true latents at a random timestep: what the later steps see
+# when more than one is asked for.
+SHARE_OF_LATER_STEPS = 0.2
+ADVERSARY_STARTS = 0.12
+
+
+def start_parts(config: ModelConfig, folder: Path) -> dict[str, nn.Module]:
+    """The parts that this stage trains, those it has trained before from ``folder``."""
+    trained = folder / "diffusion"
+    parts = {}
+    for name in ("unet", "conditions"):
+        parts[name] = load_part(name, trained) if (trained / name).exists() else build_part(name, config)
+    if not (trained / "unet").exists():
+        initialize(parts["unet"])
+    parts["vae"] = load_part("vae", trained if (trained / "vae").exists() else folder)
+    return parts
+
+
+class DiffusionObjective(nn.Module):
+    """Reconstruction, semantic and adversarial losses of the picture after one step."""
+
+    def __init__(self, trained: dict[str, nn.Module], frozen: dict[str, nn.Module], scheduler: Any) -> None:
+        super().__init__()
+        self.trained = nn.ModuleDict(trained)
+        self.adversary = PatchDiscriminator()
+        # Not this module's parameters: an optimizer of their own, or none.
+        self.adversary.requires_grad_(False)
+        self._frozen = (frozen,)
+        self.scheduler = scheduler
+        # The VAE's encoder stays as it is: f_vae and the target latents depend on it.
+        trained["vae"].klt.requires_grad_(False)
+        trained["vae"].encoder.requires_grad_(False)
+        self.fixed_batch: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor) -> None:
+        """Everything that the frozen parts make of a batch, kept for both players' steps."""
+        frozen = self._frozen[0]
+        quality = torch.empty(len(x), device=x.device).uniform_(*QUALITIES)
+        latents = encode_latents(self.trained["vae"], x)
+        f_sem = semantic_features(frozen["semantic_encoder"], x)
+        y = frozen["fusion"](vae_features(latents), frozen["distortion_encoder"](x), f_sem)
+        y_hat = frozen["latent_codec"](y, quality, noisy_rate=False).y_hat
+        x_coarse, latents_hat = frozen["coarse"](y_hat, quality)
+        x_coarse = x_coarse.float().clamp(-1, 1)
+        self.fixed_batch = {
+            "x": x,
+            "latents": latents.float(),
+            "f_sem": f_sem.float(),
+            "x_coarse": x_coarse,
+            "latents_hat": latents_hat.float(),
+            "tokens": semantic_tokens(frozen["semantic_encoder"], x_coarse),
+        }
+
+    def generate(self) -> tuple[Tensor, Tensor]:
+        """Pictures and latents that the denoiser makes of the prepared batch."""
+        batch = self.fixed_batch
+        count = len(batch["x"])
+        tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
+        noise = torch.randn_like(batch["latents"])
+        later = torch.rand(count, device=noise.device) < SHARE_OF_LATER_STEPS
+        timestep = torch.full((count,), START_TIMESTEP, device=noise.device)
+        timestep = torch.where(later, torch.randint_like(timestep, START_TIMESTEP), timestep)
+        clean = torch.where(later[:, None, None, None], batch["latents"], batch["latents_hat"])
+        noisy_latents = self.scheduler.add_noise(clean, noise, timestep)
+        latents = predict_latents(
+            self.trained["unet"], noisy_latents, timestep, batch["latents_hat"], tokens, pixel_features
+        )
+        return decode_latents(self.trained["vae"], latents).float(), latents.float()
+
+    def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
+        batch = self.fixed_batch
+        x_hat, latents = self.generate()
+        error = x_hat - x
+        pixels = error.abs().mean()
+        # Means of 4 x 4 blocks hold the colours and the large structures.
+        low = F.avg_pool2d(error, 4).abs().mean()
+        latents_loss = (latents - batch["latents"]).abs().mean()
+        features = semantic_features(self._frozen[0]["semantic_encoder"], x_hat.clamp(-1, 1)).float()
+        semantic = 1 - F.cosine_similarity(features, batch["f_sem"], dim=1).mean()
+        weight = min(1.0, max(0.0, (progress - ADVERSARY_STARTS) / 0.1))
+        adversarial = matching = x_hat.new_zeros(())
+        if weight > 0:
+            scores, fake = self.adversary(x_hat, batch["x_coarse"])
+            with torch.no_grad():
+                _, real = self.adversary(x, batch["x_coarse"])
+            adversarial = -scores.float().mean()
+            matching = sum(F.l1_loss(f.float(), r.float()) for f, r in zip(fake, real, strict=True))
+        loss = (
+            1.0 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
+            + weight * (0.02 * adversarial + 0.15 * matching)
+        )  # fmt: skip
+        return {
+            "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
+            "adversarial": adversarial, "matching": matching,
+        }  # fmt: skip
+
+
+class DiffusionStage(Stage):
+    """The denoiser, the dual feature extraction and the VAE's decoder."""
+
+    name = "diffusion"
+    batch_size, crop, max_zoom, learning_rate = 8, 192, 1.3, 3e-4
+    ema_decay = 0.998
+    gradient_clip = 1.0
+
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+        frozen = {name: load_part(name, folder).requires_grad_(False) for name in FROZEN}
+        self.trained = start_parts(config, folder)
+        self.scheduler = build_part("scheduler", config)
+        self.objective = DiffusionObjective(self.trained, frozen, self.scheduler)
+        adversary = self.objective.adversary
+        self.optimizer = torch.optim.AdamW(adversary.parameters(), lr=3e-4, betas=(0.5, 0.9))
+
+    def before_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
+        """The discriminator's step."""
+        objective, adversary = self.objective, self.objective.adversary
+        with accelerator.autocast():
+            objective.prepare(batch)
+        if progress < ADVERSARY_STARTS / 2:
+            return {}
+        with accelerator.autocast():
+            with torch.no_grad():
+                x_hat, _ = objective.generate()
+            adversary.requires_grad_(True)
+            coarse = objective.fixed_batch["x_coarse"]
+            real, _ = adversary(batch, coarse)
+            fake, _ = adversary(x_hat, coarse)
+            loss = hinge_loss(real, fake)
+        self.optimizer.zero_grad()
+        accelerator.backward(loss)
+        self.optimizer.step()
+        adversary.requires_grad_(False)
+        return {"adversary": loss}
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"adversary_optimizer": self.optimizer}
+
+    def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
+        """PSNR of coarse and final, gradient energy of both over the original's, colour error."""
+        objective = self.objective
+        rows: list[dict[str, float]] = []
+        torch.manual_seed(0)
+        for x in images[:10]:
+            objective.prepare(x)
+            batch = objective.fixed_batch
+            tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
+            timestep = torch.full((1,), START_TIMESTEP)
+            noise = torch.randn_like(batch["latents"])
+            noisy = self.scheduler.add_noise(batch["latents_hat"], noise, timestep)
+            latents = predict_latents(
+                self.trained["unet"], noisy, timestep, batch["latents_hat"], tokens, pixel_features
+            )
+            x_hat = decode_latents(self.trained["vae"], latents).clamp(-1, 1)
+            energy = gradient_energy(x)
+            rows.append(
+                {
+                    "psnr_coarse": psnr_db(batch["x_coarse"], x),
+                    "psnr_final": psnr_db(x_hat, x),
+                    "energy_coarse": gradient_energy(batch["x_coarse"]) / energy,
+                    "energy_final": gradient_energy(x_hat) / energy,
+                    "colour_error": float((x_hat - x).mean((0, 2, 3)).abs().mean()) * 127.5,
+                }
+            )
+        return [{key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}]
+
+    def save(self, folder: Path) -> None:
+        for name, part in self.trained.items():
+            part.save_pretrained(folder / "diffusion" / name)
+        self.scheduler.save_pretrained(folder / "diffusion" / "scheduler")
+
+
+def gradient_energy(x: Tensor) -> float:
+    """Mean absolute luma difference between neighbours, of pictures (1, 3, H, W)."""
+    luma = x.mean(1)
+    return float(luma.diff(dim=-1).abs().mean() + luma.diff(dim=-2).abs().mean())

@@ -1,0 +1,59 @@
+"""``python -m sprdiff.training.export RUN CHECKPOINT``: the parts of a run as one half-precision checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sprdiff.config import PRESETS
+from sprdiff.diffusion.denoiser import initialize
+from sprdiff.parts import PART_CLASSES, build_part, load_part
+from sprdiff.pipeline import SPRDiffPipeline
+
+# Files above 10 MB cannot be pushed to a Space without LFS.
+MAX_SHARD_SIZE = "9MB"
+
+
+def find_part(name: str, run: Path) -> Path | None:
+    """The folder that holds the latest weights of a part: the diffusion stage refines what others made."""
+    folders = [run / "diffusion", run]
+    return next((folder for folder in folders if (folder / name).exists()), None)
+
+
+def main(
+    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that the stages wrote.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder to write; replaced as a whole.")],
+    preset: Annotated[str, typer.Option(help="The one that the run was trained with.")] = "tiny",
+    bit_price: Annotated[float, typer.Option(help="Of the encoder's symbol search.")] = 0.1,
+) -> None:
+    """Collect a run's parts into a checkpoint that SPRDiffPipeline.from_pretrained loads."""
+    parts = {}
+    for name in PART_CLASSES:
+        folder = find_part(name, run)
+        if folder is None:
+            typer.echo(f"{name} is not trained yet: it starts from its initial weights", err=True)
+            parts[name] = build_part(name, PRESETS[preset])
+            if name == "unet":
+                initialize(parts[name])
+        else:
+            parts[name] = load_part(name, folder)
+    pipeline = SPRDiffPipeline(**parts, bit_price=bit_price)
+    for part in pipeline.components.values():
+        if hasattr(part, "half"):
+            part.half()
+    partial = checkpoint.with_name(checkpoint.name + ".tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipeline.save_pretrained(partial, max_shard_size=MAX_SHARD_SIZE)
+    card = checkpoint / "README.md"
+    if card.exists():
+        shutil.copy(card, partial)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    partial.rename(checkpoint)
+    typer.echo(f"{checkpoint}: fingerprint {pipeline.fingerprint}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

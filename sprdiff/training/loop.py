@@ -1,0 +1,212 @@
+"""The training loop of every stage: time budget, EMA weights, resumable state, validation table."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from diffusers.training_utils import EMAModel
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from sprdiff.training.data import Crops, list_images, split, validation_images
+
+SAVE_EVERY_MINUTES = 4.0
+
+
+class Stage(ABC):
+    """What one stage trains, and how.
+
+    Attributes:
+        name: as given on the command line.
+        objective: the module whose parameters are trained; its forward returns a dict of losses with
+            the total under ``loss``.
+        batch_size, crop, max_zoom, learning_rate, ema_decay: settings of the loop.
+    """
+
+    name: str
+    objective: nn.Module
+    batch_size: int = 16
+    crop: int = 256
+    max_zoom: float = 1.5
+    learning_rate: float = 5e-4
+    ema_decay: float = 0.998
+    gradient_clip: float = 0.5
+
+    def before_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
+        """Work of a stage before the objective's step, for example a discriminator's; gives what to log."""
+        return {}
+
+    def after_step(self, progress: float) -> None:
+        """Work of a stage after the objective's step, for example a teacher's update."""
+        return None
+
+    def extra_state(self) -> dict[str, Any]:
+        """Objects with ``state_dict`` beside the objective that a resumed run needs."""
+        return {}
+
+    @abstractmethod
+    def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
+        """Rows of a table, measured on held-out pictures (1, 3, H, W) in [-1, 1]."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the trained parts into ``folder``."""
+
+
+class _Progress:
+    """Steps and minutes so far; part of the resumable state."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.minutes = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"step": self.step, "minutes": self.minutes}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.step, self.minutes = int(state["step"]), float(state["minutes"])
+
+
+class _Plain:
+    """Gives accelerate the state of an object that is not a prepared model."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.target.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.target.load_state_dict(state)
+
+
+def run(
+    stage: Stage,
+    data: Path,
+    out: Path,
+    *,
+    minutes: float,
+    resume: bool,
+    seed: int,
+    validate_every_minutes: float,
+) -> None:
+    """Train ``stage`` for ``minutes`` in all, over as many runs as it takes.
+
+    The learning rate falls along a cosine to 2 % of its peak at the end of the time. A run that is
+    killed loses at most ``SAVE_EVERY_MINUTES``; ``resume`` goes on from the last state.
+    """
+    accelerator = Accelerator(mixed_precision="bf16")
+    set_seed(seed, device_specific=True)
+    console = Console(stderr=True)
+    training, held_out = split(list_images(data))
+    crops = Crops(training, stage.crop, stage.max_zoom, seed + 1000 * accelerator.process_index)
+    validation = validation_images(held_out) if accelerator.is_main_process else []
+
+    stage.objective.to(accelerator.device, memory_format=torch.channels_last)
+    parameters = [p for p in stage.objective.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    ema = EMAModel(parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75)
+    ema.to(accelerator.device)
+    objective, optimizer = accelerator.prepare(stage.objective, optimizer)
+    clock = _Progress()
+    for item in [clock, ema, *stage.extra_state().values()]:
+        accelerator.register_for_checkpointing(_Plain(item))
+    state = out / "state" / stage.name
+    if resume and state.exists():
+        accelerator.load_state(str(state))
+        crops.random = type(crops.random)(type(crops.random.bit_generator)(seed + clock.step))
+        console.print(f"{stage.name}: resumed at step {clock.step}, minute {clock.minutes:.1f}")
+
+    def save() -> None:
+        if accelerator.is_main_process:
+            state.parent.mkdir(parents=True, exist_ok=True)
+        temporary = state.with_name(state.name + ".tmp")
+        accelerator.save_state(str(temporary))
+        if accelerator.is_main_process:
+            ema.store(parameters)
+            ema.copy_to(parameters)
+            stage.save(out)
+            ema.restore(parameters)
+            old = state.with_name(state.name + ".old")
+            if state.exists():
+                os.replace(state, old)
+            os.replace(temporary, state)
+            shutil.rmtree(old, ignore_errors=True)
+        accelerator.wait_for_everyone()
+
+    def validate() -> None:
+        if not accelerator.is_main_process:
+            return
+        ema.store(parameters)
+        ema.copy_to(parameters)
+        stage.objective.eval()
+        with torch.no_grad():
+            rows = stage.validate(validation)
+        stage.objective.train()
+        ema.restore(parameters)
+        with (out / f"{stage.name}.jsonl").open("a") as log:
+            for row in rows:
+                row = {"stage": stage.name, "step": clock.step, "minutes": round(clock.minutes, 2), **row}
+                log.write(json.dumps(row) + "\n")
+                console.print(
+                    "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+                )
+
+    out.mkdir(parents=True, exist_ok=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[logs]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    stage.objective.train()
+    last_save = last_validation = clock.minutes
+    averages: dict[str, float] = {}
+    with Progress(*columns, console=console, disable=not accelerator.is_main_process) as bar:
+        task = bar.add_task(stage.name, total=minutes, completed=clock.minutes, logs="")
+        while clock.minutes < minutes:
+            started = time.monotonic()
+            progress = clock.minutes / minutes
+            warmup = min(1.0, (clock.step + 1) / 100)
+            factor = 0.02 + 0.98 * 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item())
+            for group in optimizer.param_groups:
+                group["lr"] = stage.learning_rate * warmup * factor
+            batch = crops.batch(stage.batch_size).to(accelerator.device, memory_format=torch.channels_last)
+            logs = stage.before_step(accelerator, batch, progress)
+            with accelerator.autocast():
+                losses = objective(batch, progress)
+            optimizer.zero_grad()
+            accelerator.backward(losses["loss"])
+            norm = accelerator.clip_grad_norm_(parameters, stage.gradient_clip)
+            if torch.isfinite(norm):
+                optimizer.step()
+                ema.step(parameters)
+                stage.after_step(progress)
+            clock.step += 1
+            clock.minutes += (time.monotonic() - started) / 60
+            for key, value in {**logs, **losses, "norm": norm}.items():
+                number = float(torch.as_tensor(value).detach())
+                averages[key] = 0.98 * averages.get(key, number) + 0.02 * number
+            bar.update(
+                task,
+                completed=clock.minutes,
+                logs=f"step {clock.step} " + " ".join(f"{k} {v:.4g}" for k, v in averages.items()),
+            )
+            if clock.minutes - last_validation >= validate_every_minutes:
+                console.print(f"step {clock.step} " + " ".join(f"{k} {v:.4g}" for k, v in averages.items()))
+                validate()
+                last_validation = clock.minutes
+            if clock.minutes - last_save >= SAVE_EVERY_MINUTES:
+                save()
+                last_save = clock.minutes
+    validate()
+    save()
+    accelerator.end_training()

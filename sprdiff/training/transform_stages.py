@@ -1,0 +1,223 @@
+"""The stages that train autoencoding parts: the VAE, the distortion-oriented codec, the SPRDiff codec."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sprdiff.config import ModelConfig
+from sprdiff.encoders.semantic import semantic_features
+from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
+from sprdiff.layers.klt import klt, to_blocks
+from sprdiff.layers.quality import MAX_QUALITY
+from sprdiff.parts import build_part, load_part
+from sprdiff.training.data import Crops
+from sprdiff.training.loop import Stage
+
+# Quantizer steps at the lowest and highest quality, for pixels in 0..255, and the step at which the
+# Lagrangian below was found to balance (0.03 bits per pixel).
+STEP_LOW, STEP_HIGH = 1600.0, 110.0
+STEP_REFERENCE, LAMBDA_REFERENCE = 320.0, 2.5e-4
+# Late in training the rate is taken from rounded symbols; noise overstates what rare symbols cost.
+NOISY_UNTIL = 0.5
+
+
+def step_sizes(num_anchors: int) -> Tensor:
+    """Quantizer steps for pixels in [-1, 1] at equally spaced qualities, falling geometrically."""
+    logs = torch.linspace(math.log(STEP_LOW), math.log(STEP_HIGH), num_anchors)
+    return logs.exp() / 127.5
+
+
+def lmbda(quality: Tensor) -> Tensor:
+    """The Lagrangian of a quality: loss = bpp + lmbda * MSE for pixels in 0..255."""
+    position = quality / MAX_QUALITY
+    step = torch.exp(math.log(STEP_LOW) * (1 - position) + math.log(STEP_HIGH) * position)
+    return LAMBDA_REFERENCE * (STEP_REFERENCE / step) ** 2
+
+
+def block_statistics(crops: Crops, size: int, components: int, batches: int = 60) -> tuple[Tensor, Tensor]:
+    """The KLT of random crops' ``size`` x ``size`` blocks: basis (components, D) and rms (components,)."""
+    blocks = []
+    for _ in range(batches):
+        blocks.append(to_blocks(crops.batch(8), size).permute(0, 2, 3, 1).flatten(0, 2))
+    return klt(torch.cat(blocks), components)
+
+
+def psnr_db(x: Tensor, y: Tensor) -> float:
+    """PSNR in dB of pictures in [-1, 1], rounded to 8 bits."""
+    levels = [((t.clamp(-1, 1) + 1) * 127.5).round() for t in (x, y)]
+    return float(10 * torch.log10(255**2 / F.mse_loss(*levels)))
+
+
+class VAEObjective(nn.Module):
+    """Absolute and squared error, and the error of horizontal and vertical differences."""
+
+    def __init__(self, vae: nn.Module) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
+        latents = self.vae.encode(x)
+        # Noise makes the latent space smooth: what the diffusion model gets slightly wrong stays slight.
+        x_hat = self.vae.decode(latents + 0.05 * torch.randn_like(latents)).float()
+        error = x_hat - x
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        variance = latents.float().pow(2).mean((0, 2, 3))
+        loss = error.abs().mean() + 2 * error.pow(2).mean() + edges + 0.02 * F.relu(variance - 1).mean()
+        return {"loss": loss, "mse": error.pow(2).mean(), "variance": variance.mean()}
+
+
+class VAEStage(Stage):
+    """The autoencoder, from the KLT of 8 x 8 blocks."""
+
+    name = "vae"
+    batch_size, crop, max_zoom, learning_rate = 32, 128, 1.0, 8e-4
+
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+        self.vae = build_part("vae", config)
+        if data is not None:
+            self.vae.init_from_klt(*block_statistics(data, 8, self.vae.config.latent_channels))
+        self.objective = VAEObjective(self.vae)
+
+    def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
+        values = [psnr_db(decode_latents(self.vae, encode_latents(self.vae, x)), x) for x in images]
+        return [{"psnr": sum(values) / len(values)}]
+
+    def save(self, folder: Path) -> None:
+        self.vae.save_pretrained(folder / "vae")
+
+
+class CodecObjective(nn.Module):
+    """Rate and distortion over all qualities: bpp + lmbda(quality) * MSE of the coarse picture.
+
+    Every crop has a quality of its own, drawn uniformly. The sum is divided by the square root of the
+    Lagrangian, so that no end of the range drowns the other.
+    """
+
+    latents_weight = 0.02
+
+    def __init__(self, parts: dict[str, nn.Module], frozen: dict[str, nn.Module], with_fusion: bool) -> None:
+        super().__init__()
+        self.trained = nn.ModuleDict(parts)
+        # In a tuple, so that the frozen parts are not this module's parameters.
+        self._frozen = (frozen,)
+        self.with_fusion = with_fusion
+
+    def analysis(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """y and the VAE latents of pixels in [-1, 1]."""
+        frozen = self._frozen[0]
+        with torch.no_grad():
+            latents = encode_latents(frozen["vae"], x)
+        if not self.with_fusion:
+            return self.trained["distortion_encoder"](x), latents
+        with torch.no_grad():
+            f_dist = frozen["distortion_encoder"](x)
+            f_sem = semantic_features(frozen["semantic_encoder"], x)
+        return self.trained["fusion"](vae_features(latents), f_dist, f_sem), latents
+
+    def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
+        quality = torch.rand(len(x), device=x.device) * MAX_QUALITY
+        y, latents = self.analysis(x)
+        out = self.trained["latent_codec"](y, quality, noisy_rate=progress < NOISY_UNTIL)
+        x_coarse, latents_hat = self.trained["coarse"](out.y_hat, quality)
+        bpp = (out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2])
+        mse = (x_coarse.float() - x).pow(2).mean((1, 2, 3)) * 127.5**2
+        latents_mse = (latents_hat.float() - latents.float()).pow(2).mean((1, 2, 3))
+        price = lmbda(quality)
+        weight = (LAMBDA_REFERENCE / price).sqrt()
+        loss = (weight * (bpp + price * mse)).mean() + self.latents_weight * latents_mse.mean()
+        return {
+            "loss": loss,
+            "bpp": bpp.mean(),
+            "bpp_z": (out.bits_z / (x.shape[-1] * x.shape[-2])).mean(),
+            "mse": mse.mean(),
+            "latents": latents_mse.mean(),
+        }
+
+
+class _RateDistortionStage(Stage):
+    batch_size, crop, max_zoom, learning_rate = 8, 256, 1.6, 8e-4
+    qualities = (0, 50, 100, 130, 160, 200, 255)
+
+    def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
+        rows = []
+        for value in self.qualities:
+            bpps, psnrs = [], []
+            for x in images[:12]:
+                quality = torch.tensor([float(value)])
+                y, _ = self.objective.analysis(x)
+                out = self.trained["latent_codec"](y, quality, noisy_rate=False)
+                x_coarse, _ = self.trained["coarse"](out.y_hat, quality)
+                bpps.append(float(out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2]))
+                psnrs.append(psnr_db(x_coarse, x))
+            rows.append(
+                {
+                    "quality": value,
+                    "bpp_estimated": sum(bpps) / len(bpps),
+                    "psnr_coarse": sum(psnrs) / len(psnrs),
+                }
+            )
+        return rows
+
+    def save(self, folder: Path) -> None:
+        for name, part in self.trained.items():
+            part.save_pretrained(folder / name)
+
+
+class DistortionStage(_RateDistortionStage):
+    """A plain codec for mean squared error; its analysis transform becomes the distortion encoder."""
+
+    name = "distortion"
+
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+        vae = load_part("vae", folder).requires_grad_(False)
+        self.trained = {
+            name: build_part(name, config) for name in ("distortion_encoder", "latent_codec", "coarse")
+        }
+        if data is not None:
+            basis, rms = block_statistics(data, 16, self.trained["distortion_encoder"].config.channels)
+            codec = self.trained["latent_codec"]
+            self.trained["distortion_encoder"].init_from_klt(basis)
+            codec.init_from_statistics(rms, step_sizes(codec.config.num_anchors))
+            self.trained["coarse"].init_from_klt(basis, rms, vae.klt.weight[:, :, 0, 0])
+        self.objective = CodecObjective(self.trained, {"vae": vae}, with_fusion=False)
+
+    def save(self, folder: Path) -> None:
+        self.trained["distortion_encoder"].save_pretrained(folder / "distortion_encoder")
+        # What only the next stage starts from lies apart from the parts of the final model.
+        for name in ("latent_codec", "coarse"):
+            self.trained[name].save_pretrained(folder / "distortion" / name)
+
+
+class CodecStage(_RateDistortionStage):
+    """The SPRDiff codec: fusion of the three encoders, latent codec and coarse reconstruction.
+
+    Begins where the ``distortion`` stage ended: the same latent codec and reconstruction, and a fusion
+    that starts as the distortion encoder's features.
+    """
+
+    name = "codec"
+    learning_rate = 4e-4
+
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+        frozen = {
+            name: load_part(name, folder).requires_grad_(False)
+            for name in ("vae", "distortion_encoder", "semantic_encoder")
+        }
+        start = folder / "distortion"
+        self.trained = {
+            "fusion": build_part("fusion", config),
+            "latent_codec": load_part("latent_codec", start).train(),
+            "coarse": load_part("coarse", start).train(),
+        }
+        with torch.no_grad():
+            rms = frozen["distortion_encoder"].klt.weight.new_ones(1)
+            if data is not None:
+                rms = frozen["distortion_encoder"](data.batch(32)).pow(2).mean((0, 2, 3)).sqrt()
+            self.trained["fusion"].from_distortion.weight.div_(rms[:, None, None].clamp_min(1e-3))
+        self.objective = CodecObjective(self.trained, frozen, with_fusion=True)
