@@ -1,0 +1,5 @@
+"""The page; gradio is used in this folder only."""
+
+from sprdiff.ui.page import build_app, launch_options
+
+__all__ = ["build_app", "launch_options"]

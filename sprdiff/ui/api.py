@@ -1,0 +1,171 @@
+"""The endpoints for programs: /compress, /decompress and /compare, typed by hidden components."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from sprdiff.errors import SettingsError
+from sprdiff.ui import handlers, texts
+from sprdiff.ui.compare_tab import DEFAULT_BPP, baseline_choices
+from sprdiff.ui.desk import Desk
+from sprdiff.ui.panels import METRIC_IDS
+from sprdiff.ui.sessions import file_stem
+
+
+def build_api(desk: Desk) -> None:
+    """Registers the endpoints; nothing of it is seen on the page."""
+    methods = [*handlers.SPRDIFF_METHODS, *(method for _, method in baseline_choices())]
+    with gr.Column(visible=False):
+        image = gr.File(label="Image")
+        stream = gr.File(label="Stream (.spr)")
+        target_bpp = gr.Number(DEFAULT_BPP, label="Target in bits per pixel", minimum=0, maximum=24)
+        chosen = gr.CheckboxGroup(methods, value=methods, label="Methods")
+        out_stream = gr.File(label="Stream (.spr)")
+        out_coarse = gr.File(label="Coarse picture (PNG)")
+        out_final = gr.File(label="Final picture (PNG)")
+        out_files = gr.File(label="Files and pictures", file_count="multiple")
+        facts = gr.JSON(label="Facts")
+        endpoints = {name: gr.Button(name) for name in ("compress", "decompress", "compare")}
+
+    def compress(image: str, target_bpp: float) -> tuple[str, dict[str, Any]]:
+        with handlers.clear_errors():
+            return compress_file(desk, image, target_bpp)
+
+    def decompress(stream: str) -> tuple[str, str, dict[str, Any]]:
+        with handlers.clear_errors():
+            return decompress_file(desk, stream)
+
+    def compare(image: str, target_bpp: float, methods: list[str]) -> tuple[dict[str, Any], list[str]]:
+        with handlers.clear_errors():
+            return compare_file(desk, image, target_bpp, methods)
+
+    options = {"concurrency_limit": None, "show_progress": "hidden"}
+    endpoints["compress"].click(
+        compress,
+        [image, target_bpp],
+        [out_stream, facts],
+        api_name="compress",
+        api_description=texts.API_COMPRESS,
+        **options,
+    )
+    endpoints["decompress"].click(
+        decompress,
+        stream,
+        [out_coarse, out_final, facts],
+        api_name="decompress",
+        api_description=texts.API_DECOMPRESS,
+        **options,
+    )
+    endpoints["compare"].click(
+        compare,
+        [image, target_bpp, chosen],
+        [facts, out_files],
+        api_name="compare",
+        api_description=texts.API_COMPARE,
+        **options,
+    )
+
+
+def compress_file(desk: Desk, path: str | None, target_bpp: float) -> tuple[str, dict[str, Any]]:
+    """Path of the stream of the picture at ``path``, and its facts.
+
+    Raises:
+        SPRDiffError: not a picture, or a target out of range.
+    """
+    from sprdiff.images import load_image
+    from sprdiff.metrics.rate import bpp
+
+    image = load_image(_given(path))
+    pipeline = desk.model.get()
+    with desk.model.lock:
+        encoded = pipeline.encode(image, target_bpp=handlers.check_target(target_bpp))
+    file = _new_folder() / f"{file_stem(Path(path).stem)}.spr"
+    file.write_bytes(encoded.data)
+    return str(file), {
+        "bytes": len(encoded.data),
+        "max_bytes": encoded.max_bytes,
+        "bpp": bpp(len(encoded.data), *image.size),
+        "width": image.width,
+        "height": image.height,
+        "settings": dict(encoded.settings),
+        "over_budget": encoded.over_budget,
+    }
+
+
+def decompress_file(desk: Desk, path: str | None) -> tuple[str, str, dict[str, Any]]:
+    """Paths of the coarse and the final picture of the stream at ``path``, and its header.
+
+    Raises:
+        BitstreamError: a damaged or foreign file, or one of another model.
+    """
+    from dataclasses import asdict
+
+    from sprdiff.images import save_png
+
+    data = Path(_given(path)).read_bytes()
+    pipeline = desk.model.get()
+    with desk.model.lock:
+        decoded = pipeline.decompress(data)
+    folder = _new_folder()
+    coarse, final = folder / "coarse.png", folder / "final.png"
+    save_png(decoded.coarse, coarse)
+    save_png(decoded.final, final)
+    return str(coarse), str(final), asdict(decoded.info)
+
+
+def compare_file(
+    desk: Desk, path: str | None, target_bpp: float, methods: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """A row per method, and the paths of every file, its PNG and ``results.json``.
+
+    Raises:
+        SPRDiffError: not a picture, a target out of range, or no known method.
+    """
+    from sprdiff.evaluation.comparison import compare
+    from sprdiff.images import load_image, save_png
+
+    image = load_image(_given(path))
+    pipeline = desk.model.get()
+    folder = _new_folder()
+    rows, files = [], []
+    with desk.model.lock:
+        for result in compare(
+            image, methods, pipeline, target_bpp=handlers.check_target(target_bpp), metrics=METRIC_IDS
+        ):
+            file = folder / f"{result.method}{result.encoded.extension}"
+            file.write_bytes(result.encoded.data)
+            picture = folder / f"{result.method}.png"
+            save_png(result.image, picture)
+            files += [str(file), str(picture)]
+            rows.append(
+                {
+                    "method": result.method,
+                    "label": result.label,
+                    "bytes": result.num_bytes,
+                    "bpp": result.bpp,
+                    "scale": result.encoded.scale,
+                    "settings": dict(result.encoded.settings),
+                    "over_budget": result.encoded.over_budget,
+                    "metrics": {name: value.value for name, value in result.metrics.items()},
+                    "encode_seconds": result.encode_seconds,
+                    "decode_seconds": result.decode_seconds,
+                }
+            )
+    report = {"width": image.width, "height": image.height, "target_bpp": target_bpp, "results": rows}
+    (folder / "results.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    return report, [str(folder / "results.json"), *files]
+
+
+def _given(path: str | None) -> str:
+    if not path:
+        raise SettingsError("No file was given.")
+    return path
+
+
+def _new_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="sprdiff-api-"))

@@ -1,0 +1,116 @@
+"""What all tabs share: the model, the open sessions, and the comparisons made lately."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sprdiff.types import Progress, RateBreakdown
+from sprdiff.ui import texts
+from sprdiff.ui.model import BackgroundModel
+from sprdiff.ui.panels import METRIC_IDS
+from sprdiff.ui.sessions import Sessions
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from sprdiff.evaluation.comparison import MethodResult
+    from sprdiff.pipeline import SPRDiffPipeline
+
+CACHED_COMPARISONS = 8
+CACHED_PIXELS = 60_000_000
+"""Of all cached pictures together: 180 MB."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The chosen photograph as it was uploaded; ``path`` is what gradio stored, checked."""
+
+    path: str
+    name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison and the byte split of its SPRDiff stream."""
+
+    results: list[MethodResult]
+    rate: RateBreakdown | None
+
+
+class Desk:
+    """The one object that handlers work with.
+
+    Args:
+        loader: makes the pipeline, called in the background.
+        model_name: what the page calls the model.
+    """
+
+    def __init__(self, loader: Callable[[], SPRDiffPipeline], model_name: str) -> None:
+        self.model = BackgroundModel(loader, model_name)
+        self.sessions = Sessions()
+        self._comparisons: OrderedDict[tuple, Comparison] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def compare(
+        self,
+        image: Image.Image,
+        method_ids: Sequence[str],
+        target_bpp: float,
+        report: Progress,
+        emit: Callable[[MethodResult | RateBreakdown], None],
+    ) -> None:
+        """As ``sprdiff.evaluation.comparison.compare``: each result is emitted, at last the byte split.
+
+        The whole is remembered.
+        """
+        from sprdiff.evaluation.comparison import compare  # here, since it imports torch
+
+        report(0.0, texts.STARTING if self.model.state.phase == "ready" else texts.MODEL_LOADING)
+        pipeline = self.model.get()
+        results, rate = [], None
+        for result in compare(
+            image, method_ids, pipeline, target_bpp=target_bpp, metrics=METRIC_IDS, progress=report
+        ):
+            results.append(result)
+            emit(result)
+        streams = [result.encoded.data for result in results if result.encoded.extension == ".spr"]
+        if streams:
+            rate = pipeline.inspect(streams[0]).rate
+            emit(rate)
+        self._remember(comparison_key(image, method_ids, target_bpp), Comparison(results, rate))
+
+    def remembered(
+        self, image: Image.Image, method_ids: Sequence[str], target_bpp: float
+    ) -> Comparison | None:
+        """The same comparison made before, or None."""
+        key = comparison_key(image, method_ids, target_bpp)
+        with self._lock:
+            if key in self._comparisons:
+                self._comparisons.move_to_end(key)
+            return self._comparisons.get(key)
+
+    def _remember(self, key: tuple, comparison: Comparison) -> None:
+        with self._lock:
+            self._comparisons[key] = comparison
+            while len(self._comparisons) > CACHED_COMPARISONS or self._pixels() > CACHED_PIXELS:
+                self._comparisons.popitem(last=False)
+
+    def _pixels(self) -> int:
+        return sum(
+            result.image.width * result.image.height
+            for comparison in self._comparisons.values()
+            for result in comparison.results
+        )
+
+
+def comparison_key(image: Image.Image, method_ids: Sequence[str], target_bpp: float) -> tuple:
+    """What makes two comparisons the same: the pixels, the methods and the budget."""
+    content = hashlib.sha256(image.tobytes()).hexdigest()
+    return content, image.size, tuple(method_ids), target_bpp

@@ -1,0 +1,305 @@
+"""What happens when somebody does something on the page: plain functions, no components.
+
+The heavy modules (torch behind ``sprdiff.images`` and the comparison) are imported inside the functions, so
+that the page is up before they are.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from sprdiff.errors import SettingsError, SPRDiffError
+from sprdiff.types import Progress, RateBreakdown
+from sprdiff.ui import texts
+from sprdiff.ui.desk import Desk, Picture
+from sprdiff.ui.jobs import Step, follow
+from sprdiff.ui.panels import (
+    bpp_text,
+    byte_strip,
+    bytes_text,
+    mark_best,
+    method_panel,
+    original_panel,
+    plain_panel,
+    viewer_value,
+)
+from sprdiff.ui.sessions import Session, file_stem
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from sprdiff.evaluation.comparison import MethodResult
+    from sprdiff.types import StreamInfo
+
+logger = logging.getLogger(__name__)
+
+SPRDIFF_METHODS = ("sprdiff-coarse", "sprdiff-final")
+BPP_STEPS = (0.005, 0.006, 0.008, 0.01, 0.012, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
+BPP_PRESETS = (0.01, 0.02, 0.03, 0.05)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One frame of a run: what the viewer and the status line show; None leaves the viewer as it is."""
+
+    viewer: dict[str, Any] | None
+    status: str
+    running: bool
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turns our errors into a sentence on the page, and any other into a line in the log."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except SPRDiffError as error:
+        raise gr.Error(html.escape(str(error)), title=texts.PROBLEM, print_exception=False) from error
+    except Exception as error:
+        logger.exception("a handler failed")
+        raise gr.Error(texts.UNEXPECTED, title=texts.PROBLEM, print_exception=False) from error
+
+
+def uploaded_file(data: Any) -> tuple[str, str]:
+    """Path and name of a file that came through gradio's upload.
+
+    The page sends the path, so it is checked: only files in the upload folder are ours to read.
+
+    Raises:
+        SettingsError: it lies elsewhere.
+    """
+    path = Path(str(data.get("path", ""))) if isinstance(data, dict) else Path()
+    if not path.is_file() or not path.resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise SettingsError(texts.NO_UPLOAD)
+    return str(path), Path(str(data.get("name") or path.name)).name
+
+
+def show_picture(session: Session, path: str, name: str) -> tuple[Picture, dict[str, Any]]:
+    """The chosen photograph and the viewer with nothing but it.
+
+    Raises:
+        InputImageError: not a picture, or outside the limits.
+    """
+    from sprdiff.images import load_image
+
+    image = load_image(path)
+    session.stop()
+    picture = Picture(path, name, *image.size)
+    panel = original_panel(
+        session.save_picture(image, f"{file_stem(Path(name).stem)[:40]}-original"), *image.size
+    )
+    session.show([panel])
+    return picture, viewer_value([panel], size=image.size, title=name)
+
+
+def original_stem(name: str) -> str:
+    """File name, without extension, of the original as the page shows it."""
+    return f"{file_stem(Path(name).stem)[:40]}-original"
+
+
+def check_target(value: Any) -> float:
+    """The bitrate that the target control holds, in bits per pixel.
+
+    Raises:
+        SettingsError: no number above 0 and at most 24.
+    """
+    target_bpp = value.get("bpp") if isinstance(value, dict) else value
+    if not isinstance(target_bpp, int | float) or not 0 < target_bpp <= 24:
+        raise SettingsError(
+            f"The target must be a number of bits per pixel above 0 and at most 24, got {target_bpp}."
+        )
+    return float(target_bpp)
+
+
+def run_comparison(
+    desk: Desk, session: Session, picture: Picture | None, target: Any, methods: Sequence[str]
+) -> Iterator[Shown]:
+    """The frames of one comparison: panels as they become ready, and where the work is.
+
+    Raises:
+        SPRDiffError: no picture, no codec, or what a codec says of the picture.
+    """
+    from sprdiff.images import load_image
+
+    if picture is None:
+        raise SettingsError(texts.NO_PICTURE)
+    target_bpp = check_target(target)
+    method_ids = [*SPRDIFF_METHODS, *methods]
+    stop = session.new_run()
+    yield Shown(None, status_html(0.0, texts.READING_PICTURE), True)
+    image = load_image(picture.path)
+    board = _Board(session, picture, target_bpp, method_ids, image)
+    remembered = desk.remembered(image, method_ids, target_bpp)
+    if remembered is not None:
+        for result in remembered.results:
+            board.add(result)
+        board.rate = remembered.rate
+        yield Shown(board.viewer(), status_html(None, texts.CACHED), False)
+        return
+    yield Shown(board.viewer(), status_html(0.0, texts.STARTING), True)
+
+    def work(report: Progress, emit: Callable[[Any], None]) -> None:
+        desk.compare(image, method_ids, target_bpp, report, emit)
+
+    for event in follow(work, desk.model.lock, stop):
+        if isinstance(event, Step):
+            yield Shown(None, status_html(event.fraction, event.note), True)
+        elif isinstance(event.value, RateBreakdown):
+            board.rate = event.value
+        else:
+            board.add(event.value)
+            note = texts.IS_READY.format(label=event.value.label)
+            yield Shown(board.viewer(), status_html(board.fraction, note), True)
+    done = not board.pending
+    board.pending.clear()
+    yield Shown(board.viewer(), status_html(None, "" if done else texts.STOPPED), False)
+
+
+class _Board:
+    """The panels of one run while they fill up."""
+
+    def __init__(
+        self, session: Session, picture: Picture, target_bpp: float, method_ids: Sequence[str], image: Any
+    ) -> None:
+        from sprdiff.methods import METHODS
+        from sprdiff.metrics.rate import max_bytes
+
+        self._session = session
+        self._picture = picture
+        self._stem = f"{file_stem(Path(picture.name).stem)[:40]}-{target_bpp:.3g}bpp"
+        budget = bytes_text(max_bytes(target_bpp, *image.size))
+        self._settings = f"{target_bpp:.3g} bits per pixel, at most {budget}"
+        self._total = len(method_ids)
+        original = session.save_picture(image, original_stem(picture.name))
+        self._panels = [original_panel(original, *image.size)]
+        self._stream: bytes | None = None
+        self.rate: RateBreakdown | None = None
+        self.pending = {method: METHODS.get(method, method) for method in method_ids}
+
+    @property
+    def fraction(self) -> float:
+        return 1 - len(self.pending) / self._total
+
+    def add(self, result: MethodResult) -> None:
+        stem = f"{self._stem}-{result.method}"
+        picture = self._session.save_picture(result.image, stem)
+        file_name = self._stem if result.method in SPRDIFF_METHODS else stem
+        file = self._session.save_bytes(result.encoded.data, file_name, result.encoded.extension)
+        self._panels.append(method_panel(result, picture, file))
+        self.pending.pop(result.method, None)
+        mark_best(self._panels)
+        if self._stream is None and result.method in SPRDIFF_METHODS:
+            self._stream = result.encoded.data
+
+    def viewer(self) -> dict[str, Any]:
+        self._session.show(self._panels)
+        return viewer_value(
+            self._panels,
+            size=(self._picture.width, self._picture.height),
+            title=self._picture.name,
+            settings=self._settings,
+            pending=list(self.pending.values()),
+            stream=None if self._stream is None else byte_strip(self._stream, self.rate),
+        )
+
+
+def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[Shown]:
+    """The frames of one decode: the coarse picture, then the final one, the header and the byte split.
+
+    Raises:
+        BitstreamError: a damaged or foreign file, or one of another model.
+    """
+    data = Path(path).read_bytes()
+    stem = file_stem(Path(name).stem)
+    stop = session.new_run()
+    yield Shown(None, status_html(0.0, texts.READING_FILE), True)
+
+    def work(report: Progress, emit: Callable[[Any], None]) -> None:
+        report(0.1, texts.READING_SYMBOLS if desk.model.state.phase == "ready" else texts.MODEL_LOADING)
+        pipeline = desk.model.get()
+        info = pipeline.inspect(data)
+
+        def on_coarse(image: Image.Image) -> None:
+            emit(("coarse", image, info))
+            report(0.5, texts.DIFFUSION)
+
+        decoded = pipeline.decompress(data, on_coarse=on_coarse)
+        emit(("final", decoded.final, decoded.info))
+
+    panels: list[dict[str, Any]] = []
+    for event in follow(work, desk.model.lock, stop):
+        if isinstance(event, Step):
+            yield Shown(None, status_html(event.fraction, event.note), True)
+            continue
+        kind, image, info = event.value
+        file = session.save_bytes(data, stem, ".spr")
+        facts = [f"{info.width} × {info.height}", f"{bytes_text(info.num_bytes)}, {bpp_text(info.bpp)} bpp"]
+        panels.append(
+            plain_panel(
+                f"sprdiff-{kind}",
+                f"SPRDiff {kind}",
+                session.save_picture(image, f"{stem}-{kind}"),
+                file,
+                facts,
+            )
+        )
+        value = viewer_value(
+            panels,
+            size=image.size,
+            title=name,
+            pending=[] if kind == "final" else ["SPRDiff final"],
+            stream=byte_strip(data, info.rate),
+        )
+        yield Shown(value, header_html(info, desk.model.state.name), kind != "final")
+
+
+def header_html(info: StreamInfo, model_name: str) -> str:
+    """The header of a stream and its byte split, as a list of facts."""
+    facts = [
+        ("Size", f"{info.width} × {info.height}"),
+        ("File", bytes_text(info.num_bytes)),
+        ("Rate", f"{bpp_text(info.bpp)} bpp"),
+        ("Quality", f"{info.quality} of 255"),
+        ("Format version", str(info.version)),
+        ("Model", f"{model_name}, fingerprint {info.fingerprint[:12]}"),
+    ]
+    if info.rate is not None:
+        facts += [
+            ("Header and checksum", bytes_text(info.rate.header_bytes)),
+            ("Hyper-latent z", bytes_text(info.rate.z_bytes)),
+            ("Latent y", bytes_text(info.rate.y_bytes)),
+        ]
+    rows = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in facts)
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def status_html(fraction: float | None, note: str) -> str:
+    """The status line; ``fraction`` None once nothing runs."""
+    text = f'<span class="status-note">{html.escape(note)}</span>' if note else ""
+    if fraction is None:
+        return f'<div class="status" role="status">{text}</div>'
+    percent = round(100 * min(max(fraction, 0.0), 1.0))
+    bar = f'<progress max="100" value="{percent}" aria-label="Progress">{percent} %</progress>'
+    return f'<div class="status" role="status">{bar}{text}</div>'
+
+
+def panel_choices(session: Session) -> list[tuple[str, str]]:
+    """Label and id of every panel on view."""
+    return [(label, panel_id) for panel_id, (label, _) in session.shown.items()]
+
+
+def slider_pair(session: Session, left: str | None, right: str | None) -> tuple[str, str] | None:
+    """The PNG paths of two panels on view, or None if one of them is not there."""
+    if left not in session.shown or right not in session.shown:
+        return None
+    return session.shown[left][1], session.shown[right][1]

@@ -1,0 +1,89 @@
+"""What one open page owns on the server: a folder for its files and the switch that stops its run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Session:
+    """Files of one page, removed with it.
+
+    Attributes:
+        folder: for its files.
+        shown: label and PNG of every panel on view, by panel id.
+    """
+
+    def __init__(self) -> None:
+        self.shown: dict[str, tuple[str, str]] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="sprdiff-page-"))
+        self._stop = threading.Event()
+
+    def new_run(self) -> threading.Event:
+        """The switch of a new run; the run before it, if any, is stopped."""
+        self._stop.set()
+        self._stop = threading.Event()
+        return self._stop
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def show(self, panels: Sequence[dict[str, Any]]) -> None:
+        """Keeps in mind which panels are on view."""
+        self.shown = {panel["id"]: (panel["label"], panel["picture"]["path"]) for panel in panels}
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def save_picture(self, image: Image.Image, stem: str) -> dict[str, Any]:
+        """Writes ``image`` as PNG, so that the browser gets exactly these pixels."""
+        from sprdiff.images import save_png  # here, since it imports torch and the page is up before that
+
+        path = self.folder / f"{file_stem(stem)}.png"
+        save_png(image, path)
+        return file_data(path)
+
+    def save_bytes(self, data: bytes, stem: str, extension: str) -> dict[str, Any]:
+        path = self.folder / f"{file_stem(stem)}{extension}"
+        path.write_bytes(data)
+        return file_data(path)
+
+
+class Sessions:
+    """Sessions by gradio's session hash."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def of(self, session_hash: str | None) -> Session:
+        key = session_hash or ""
+        with self._lock:
+            if key not in self._sessions:
+                self._sessions[key] = Session()
+            return self._sessions[key]
+
+    def close(self, session_hash: str | None) -> None:
+        with self._lock:
+            session = self._sessions.pop(session_hash or "", None)
+        if session is not None:
+            session.close()
+
+
+def file_stem(text: str) -> str:
+    """A file name made of letters, digits, dots and dashes, at most 80 of them, never empty or hidden."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:80] or "picture"
+
+
+def file_data(path: Path) -> dict[str, Any]:
+    """What gradio turns into a URL wherever it stands in a component's value."""
+    return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}

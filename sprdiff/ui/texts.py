@@ -1,0 +1,133 @@
+"""Every sentence of the page, in one place; no layout and no logic."""
+
+TITLE = "SPRDiff"
+TAGLINE = "Photographs at a few hundred bytes"
+PAPER_URL = "https://arxiv.org/abs/2606.01608"
+
+PICTURE_LABEL = "Picture"
+PICTURE_NOTE = "Drop, paste or choose a photograph; it stays on the machine that serves this page."
+PICTURE_ACTION = "Choose a photograph"
+EXAMPLES_LABEL = "Examples"
+EXAMPLES_NOTE = "Four free photographs, none of them used for training."
+TARGET_LABEL = "Target"
+TARGET_NOTE = "A ceiling for the whole file, header included; every codec gets the same one."
+METHODS_LABEL = "Against"
+METHODS_NOTE = "Each codec searches its own scale and quality for the best PSNR that fits."
+RUN = "Compare"
+STOP = "Stop"
+RUN_NOTE = "The coarse picture comes first, then the final one, then the others."
+
+SLIDER_TITLE = "Any two, one slider"
+SLIDER_NOTE = "Choose two panels and drag the line between them."
+SLIDER_LEFT = "Left"
+SLIDER_LEFT_NOTE = "Shown left of the line."
+SLIDER_RIGHT = "Right"
+SLIDER_RIGHT_NOTE = "Shown right of the line."
+
+DECODE_LABEL = "Compressed file"
+DECODE_NOTE = "Drop a .spr file made with the loaded model; only its bytes are used, no original is needed."
+DECODE_ACTION = "Choose a .spr file"
+DECODE_TITLE = "Only the bytes"
+DECODE_LEAD = (
+    "Both pictures come out of the file alone: first the coarse one, then the one that the diffusion model "
+    "makes from it."
+)
+
+NO_PICTURE = "Choose a photograph first."
+NO_UPLOAD = "This file did not arrive through the page; choose it again."
+NO_METHOD = "Choose at least one codec."
+STARTING = "Starting"
+READING_PICTURE = "Reading the picture"
+READING_FILE = "Reading the file"
+READING_SYMBOLS = "Reading the symbols"
+DIFFUSION = "Diffusion step"
+IS_READY = "{label} is ready"
+BUSY = "Waiting for another run to finish"
+PROBLEM = "That did not work"
+UNEXPECTED = "Something went wrong on the server; its log says what."
+STOPPED = "Stopped; what was ready is kept."
+CACHED = "From the cache: the same picture and settings were compared before."
+
+MODEL_WAITING = "Model not loaded yet"
+MODEL_LOADING = "Loading the model"
+MODEL_READY = "Model ready"
+MODEL_FAILED = "No model"
+
+METRICS = {
+    "psnr-rgb": ("PSNR", "Peak signal-to-noise ratio on 8-bit RGB, in decibels"),
+    "ms-ssim-rgb": ("MS-SSIM", "Multi-scale structural similarity on RGB, 1 for identical pictures"),
+    "lpips-alex": ("LPIPS", "Learned perceptual distance with AlexNet, 0 for identical pictures"),
+    "dists": ("DISTS", "Distance in structure and texture, 0 for identical pictures"),
+}
+NOT_MEASURED = "Not measured."
+
+API_COMPRESS = "Compresses a picture to a .spr file of at most target_bpp bits per pixel; also its facts."
+API_DECOMPRESS = (
+    "Decodes a .spr file: the coarse picture, the final picture (PNG), and the header and byte split."
+)
+API_COMPARE = (
+    "Compares SPRDiff and the named codecs under one budget: a row per method, and every file and picture."
+)
+
+HOW_LEAD = (
+    "SPRDiff spends its few hundred bytes on what a picture shows, not on its pixels, and lets a diffusion"
+    " model draw the rest. The file holds one small integer grid. Everything else is made again by the "
+    "decoder."
+)
+HOW_STEPS = (
+    (
+        "Three encoders look",
+        "A VAE encoder sees what the diffusion model will need, a distortion-oriented encoder what keeps "
+        "pixels in place, a semantic-oriented encoder what things are. Their features are fused into one "
+        "latent.",
+    ),
+    (
+        "The latent becomes bytes",
+        "A hyperprior and a spatial and channel context predict every symbol; a range coder writes them. "
+        "The prediction runs in exact integer arithmetic, so every machine reads the same symbols.",
+    ),
+    (
+        "A coarse picture first",
+        "The decoder makes a plain picture from the latent. It keeps the main structures and is faithful, "
+        "but soft.",
+    ),
+    (
+        "Two conditions, no bits",
+        "From that coarse picture the decoder takes semantic tokens and pixel features. The encoder sends "
+        "nothing for them.",
+    ),
+    (
+        "One diffusion step",
+        "A U-Net, guided by both, turns the coarse latents into detailed ones; the VAE decoder makes the "
+        "final picture.",
+    ),
+)
+HOW_PAPER = (
+    "The triple encoder and its fusion before entropy coding",
+    "The distortion-aware reconstruction module that makes the coarse picture",
+    "Semantic and pixel conditions taken from the coarse picture at the decoder",
+    "A conditional diffusion model in the VAE's latent space",
+)
+HOW_OURS = (
+    "All code and all weights: the authors had released neither when this was written",
+    "The file format, its checksum and the model's fingerprint in it",
+    "Integer arithmetic for the entropy model, so that files travel between machines",
+    "One model for every bitrate, and a byte budget that is kept",
+    "A small model that runs on two processor cores",
+)
+HOW_LIMITS = (
+    "The embedded model is small and was trained for hours, not weeks. It does not reach the paper's "
+    "figures.",
+    "The final picture is a plausible one, not a faithful one: small text, faces and fine patterns are "
+    "invented or lost. Do not read evidence from it.",
+    "PSNR usually falls from coarse to final. That is the price of detail, and the table shows it.",
+    "At these rates most classical codecs only fit the budget after shrinking the picture; the scale is "
+    "shown.",
+    "LPIPS and DISTS need weights that are downloaded once. Without them the cell holds a dash and the "
+    "reason.",
+)
+HOW_NUMBERS = (
+    "Every picture on this page is decoded from the file offered beside it. Bits per pixel are eight times"
+    " that file's bytes over the original's width times height. PSNR and MS-SSIM are measured on 8-bit "
+    "RGB, LPIPS with AlexNet. Times are those of this machine."
+)
