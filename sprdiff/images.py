@@ -58,8 +58,10 @@ def load_image(source: ImageSource) -> Image.Image:
         raise InputImageError(f"The image file is damaged or incomplete: {error}") from error
     _check_size(image.width, image.height)  # some formats (icons) only know their size once loaded
     rgb = _flatten(image)
-    # A JPEG XL decoder has already turned the picture; its EXIF tag is what it was before.
-    upright = rgb if image.format == "JXL" else _upright(rgb, image)
+    # JPEG XL has an orientation of its own, which the decoder applies, and a tag beside it means nothing;
+    # except in a recompressed JPEG, of which the plugin gives the stored pixels.
+    turned = image.format == "JXL" and not image.jpeg
+    upright = rgb if turned else _upright(rgb, image)
     upright.info = {}
     return upright
 
@@ -142,6 +144,8 @@ def _open(source: str | os.PathLike | bytes | BinaryIO) -> Image.Image:
     register_plugins()
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(source)
+    elif not (isinstance(source, str | os.PathLike) or hasattr(source, "read")):
+        raise TypeError(f"expected a path, bytes, an open file or a PIL image, got {type(source).__name__}")
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels; our own limit is below that and is checked by the caller.
@@ -155,7 +159,7 @@ def _open(source: str | os.PathLike | bytes | BinaryIO) -> Image.Image:
         raise InputImageError("This is not an image file, or its format is not supported.") from error
     except FileNotFoundError as error:
         raise InputImageError(f"There is no file {error.filename}.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:
+    except Exception as error:  # readers of broken headers raise nearly anything
         raise InputImageError(f"The image file cannot be read: {error}") from error
     if image.format in _REFUSED_FORMATS:
         raise InputImageError(f"{image.format} is a drawing format; a picture made of pixels is needed.")

@@ -43,13 +43,15 @@ class PillowCodec:
         Returns:
             Its bytes, scale and setting; the smallest file, marked ``over_budget``, if none fits.
         Raises:
-            ValueError: the picture is not RGB, or the budget is not positive.
+            ValueError: the picture is not RGB, or the budget is negative.
         """
         if image.mode != "RGB":
             raise ValueError(f"expected an RGB picture, got mode {image.mode}")
-        if max_bytes < 1:
-            raise ValueError(f"the budget must be at least 1 byte, got {max_bytes}")
-        found = best_within(image, max_bytes, self.rate_controls, self._decode)
+        if max_bytes < 0:
+            raise ValueError(f"the budget cannot be negative, got {max_bytes} bytes")
+        bare = image.copy()
+        bare.info = {}  # Pillow would write a comment, profile or EXIF data found here into the file
+        found = best_within(bare, max_bytes, self.rate_controls, self._decode)
         return EncodedImage(
             method=self.id,
             data=found.candidate.data,
@@ -74,7 +76,7 @@ class PillowCodec:
         try:
             with Image.open(io.BytesIO(data), formats=[self.pillow_format]) as image:
                 picture = image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # decoders of broken files raise nearly anything
             raise InputImageError(f"This is not a whole {self.label} file: {error}") from error
         picture.info = {}
         return picture
@@ -150,5 +152,6 @@ JPEG2000 = PillowCodec(
     "jpeg2000", "JPEG 2000", ".j2k", "JPEG2000", {"4:4:4": approach_ratio(_jpeg2000)}, setting="ratio"
 )
 AVIF = PillowCodec("avif", "AVIF", ".avif", "AVIF", _by_quality(_avif, ("4:2:0", "4:4:4")))
-JPEG_XL = PillowCodec("jpeg-xl", "JPEG XL", ".jxl", "JXL", _by_quality(_jpeg_xl, ("4:4:4",)))
+# Quality 100 is lossless in JPEG XL, and the plugin refuses it unless that is asked for.
+JPEG_XL = PillowCodec("jpeg-xl", "JPEG XL", ".jxl", "JXL", _by_quality(_jpeg_xl, ("4:4:4",), highest=99))
 HEIC = PillowCodec("heic", "HEIC", ".heic", "HEIF", _by_quality(_heic, ("4:2:0",)))

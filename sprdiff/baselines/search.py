@@ -132,7 +132,7 @@ def approach_ratio(encode: Callable[[Image.Image, float], bytes], attempts: int 
     def control(picture: Image.Image, max_bytes: int) -> Candidate:
         uncoded_bytes = 3 * picture.width * picture.height
         best: Candidate | None = None
-        asked, seen = max_bytes, set()
+        asked, seen = max(1, max_bytes), set()
         while asked not in seen and len(seen) < attempts:
             seen.add(asked)
             ratio = round(uncoded_bytes / asked, 3)
