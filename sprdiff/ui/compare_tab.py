@@ -85,6 +85,7 @@ def build_compare_tab(desk: Desk) -> dict[str, Any]:
                     container=False,
                     interactive=False,
                     max_height=900,
+                    buttons=["fullscreen"],
                     elem_id="pair-slider",
                 )
 

@@ -6,9 +6,13 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sprdiff.errors import SettingsError
+from sprdiff.ui import texts
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,17 +49,33 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def save_picture(self, image: Image.Image, stem: str) -> dict[str, Any]:
-        """Writes ``image`` as PNG, so that the browser gets exactly these pixels."""
+        """Writes ``image`` as PNG, so that the browser gets exactly these pixels.
+
+        Raises:
+            SettingsError: the page was closed.
+        """
         from sprdiff.images import save_png  # here, since it imports torch and the page is up before that
 
         path = self.folder / f"{file_stem(stem)}.png"
-        save_png(image, path)
+        with self._open():
+            save_png(image, path)
         return file_data(path)
 
     def save_bytes(self, data: bytes, stem: str, extension: str) -> dict[str, Any]:
         path = self.folder / f"{file_stem(stem)}{extension}"
-        path.write_bytes(data)
+        with self._open():
+            path.write_bytes(data)
         return file_data(path)
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Turns the missing folder of a page that was closed meanwhile into an error that is no bug."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if self.folder.exists():
+                raise
+            raise SettingsError(texts.PAGE_CLOSED) from error
 
 
 class Sessions:

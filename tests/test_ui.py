@@ -1,0 +1,536 @@
+"""The page without a browser: its handlers are plain functions, its endpoints answer a client."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from fakes import FakePipeline
+from gradio.utils import get_upload_folder
+from gradio_client import Client, handle_file
+from PIL import Image, ImageChops
+
+from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
+from sprdiff.metrics import METRICS, MetricValue
+from sprdiff.metrics.rate import max_bytes
+from sprdiff.ui import build_app, handlers, jobs, launch_options, panels, texts
+from sprdiff.ui.compare_tab import EXAMPLE_TITLES, EXAMPLES, baseline_choices
+from sprdiff.ui.desk import Desk
+from sprdiff.ui.how_tab import how_html
+from sprdiff.ui.model import BackgroundModel
+from sprdiff.ui.page import model_html
+from sprdiff.ui.sessions import Session, Sessions, file_stem
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BPP = 0.2
+"""The test photograph is so small that less would not hold a JPEG."""
+
+
+def same(one: Image.Image, other: Image.Image) -> bool:
+    return one.size == other.size and ImageChops.difference(one, other).getbbox() is None
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk(FakePipeline, "fake")
+
+
+@pytest.fixture
+def session():
+    session = Session()
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def picture(photo, session, tmp_path):
+    photo.save(tmp_path / "a photo.png")
+    return handlers.show_picture(session, str(tmp_path / "a photo.png"), "a photo.png")[0]
+
+
+# ---- the house ---------------------------------------------------------------------------------------------
+
+
+def test_app_is_short_and_knows_no_model():
+    source = (REPOSITORY / "app.py").read_text(encoding="utf-8")
+    imported = {
+        name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module])
+    }
+    assert len(source.splitlines()) < 60
+    assert not {"torch", "gradio"} & {name.split(".")[0] for name in imported}
+
+
+def test_the_page_builds_without_torch():
+    code = (
+        "import os, sys; os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'\n"
+        "from sprdiff.ui import build_app, launch_options\n"
+        "build_app(lambda: None, model_name='none'); launch_options()\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, timeout=120)
+
+
+def test_launch_calls_nobody():
+    options = launch_options()
+    assert options["run_history"] is False and options["enable_monitoring"] is False
+    assert options["max_file_size"]
+    assert not re.search(r"url\((?!data:)|@import|https?://", options["css"])
+    assert not re.search(r"https?://", options["js"])
+
+
+def test_only_the_three_endpoints_are_public():
+    app = build_app(FakePipeline, model_name="fake")
+    info = app.get_api_info()
+    assert set(info["named_endpoints"]) == {"/compress", "/decompress", "/compare"}
+    assert not info["unnamed_endpoints"]
+
+
+def test_static_templates_are_no_template_strings():
+    for file in (Path(handlers.__file__).parent / "static").glob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        assert "`" not in text and "${" not in text, f"{file.name} would be filled in by gradio"
+
+
+def test_texts_hold_no_emoji_and_end_as_sentences():
+    notes = [value for name, value in vars(texts).items() if name.endswith(("_NOTE", "_LEAD"))]
+    assert len(notes) > 5
+    for note in notes:
+        assert note.endswith("."), note
+        assert all(ord(letter) < 0x2600 for letter in note), note
+
+
+# ---- words and numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scale", "text"),
+    [
+        (1.0, "full size"),
+        (1 / 3, "1/3 size"),
+        (0.125, "1/8 size"),
+        (0.332, "1/3 size"),
+        (0.7, "70% size"),
+    ],
+)
+def test_scale_text(scale, text):
+    assert panels.scale_text(scale) == text
+
+
+def test_small_texts():
+    assert panels.bytes_text(1) == "1 byte" and panels.bytes_text(1474) == "1,474 bytes"
+    assert panels.bpp_text(8 * 1474 / (768 * 512)) == "0.0300"
+    assert panels.ratio_text(1474, 768, 512) == "800 : 1"
+    assert panels.seconds_text(0.0423) == "42 ms" and panels.seconds_text(2.34) == "2.3 s"
+
+
+def test_metric_cells_give_a_dash_its_reason():
+    cells = panels.metric_cells({"psnr-rgb": MetricValue(23.456), "dists": MetricValue(None, "no weights")})
+    assert [cell["id"] for cell in cells] == ["psnr-rgb", "ms-ssim-rgb", "lpips-alex", "dists"]
+    assert cells[0]["text"] == "23.46" and cells[0]["reason"] == ""
+    assert (cells[3]["text"], cells[3]["reason"]) == ("–", "no weights")
+    assert cells[1]["reason"]
+
+
+def panel(psnr: float | None, lpips: float | None, over_budget: bool = False) -> dict:
+    values = {"psnr-rgb": MetricValue(psnr), "lpips-alex": MetricValue(lpips)}
+    return {"cells": panels.metric_cells(values), "over_budget": over_budget}
+
+
+def test_best_is_marked_within_the_budget_in_the_right_direction():
+    shown = [panel(20, 0.3), panel(22, 0.5), panel(30, 0.1, over_budget=True), panel(22.001, None)]
+    panels.mark_best(shown)
+    assert [p["cells"][0]["best"] for p in shown] == [False, True, False, True]
+    assert [p["cells"][2]["best"] for p in shown] == [True, False, False, False]
+    assert METRICS["lpips-alex"].higher_is_better is False
+
+
+def test_a_single_value_is_no_best():
+    shown = [panel(20, None), panel(None, None)]
+    panels.mark_best(shown)
+    assert not any(cell["best"] for p in shown for cell in p["cells"])
+
+
+@pytest.mark.parametrize(
+    ("given", "stem"),
+    [
+        ("../../etc/passwd", "etc-passwd"),
+        ("été <b>", "t-b"),
+        ("", "picture"),
+        (".hidden", "hidden"),
+        ("x" * 200, "x" * 80),
+    ],
+)
+def test_file_stem(given, stem):
+    assert file_stem(given) == stem
+
+
+def test_html_is_escaped():
+    info = FakePipeline().inspect(FakePipeline().compress(Image.new("RGB", (64, 64)), quality=20))
+    for text in (
+        handlers.status_html(0.5, "<img src=x>"),
+        handlers.header_html(info, "<img src=x>"),
+        model_html(handlers_state("<img src=x>")),
+    ):
+        assert "<img" not in text and "&lt;img" in text
+
+
+def handlers_state(detail: str):
+    model = BackgroundModel(lambda: (_ for _ in ()).throw(WeightsError(detail)), "fake")
+    with pytest.raises(WeightsError):
+        model.get()
+    return model.state
+
+
+def test_status_keeps_the_bar_between_0_and_100():
+    assert 'value="100"' in handlers.status_html(1.7, "")
+    assert "progress" not in handlers.status_html(None, "done")
+
+
+def test_how_it_works_names_the_paper_and_the_limits():
+    text = how_html()
+    assert "2606.01608" in text and "<svg" in text
+    assert all(word in text for word in ("From the paper", "Ours", "Limits"))
+
+
+def test_examples_are_there_with_their_credits():
+    credits = (REPOSITORY / "assets" / "README.md").read_text(encoding="utf-8")
+    for name in EXAMPLE_TITLES:
+        assert (EXAMPLES / name).is_file()
+        assert f"examples/{name}" in credits
+    assert len(EXAMPLE_TITLES) >= 3
+
+
+# ---- input -------------------------------------------------------------------------------------------------
+
+
+def test_only_uploads_are_read(tmp_path):
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(b"x")
+    for data in (
+        {"path": str(outside)},
+        {"path": str(Path(get_upload_folder()) / ".." / "x")},
+        {},
+        None,
+        "x",
+    ):
+        with pytest.raises(SettingsError, match="did not arrive"):
+            handlers.uploaded_file(data)
+    inside = Path(get_upload_folder()) / "test-upload" / "a.png"
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    inside.write_bytes(b"x")
+    try:
+        assert handlers.uploaded_file({"path": str(inside), "name": "../b.png"}) == (str(inside), "b.png")
+    finally:
+        inside.unlink()
+
+
+def test_show_picture_writes_exactly_the_loaded_picture(photo, session, tmp_path):
+    turned = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(turned, exif=exif)
+    picture, value = handlers.show_picture(session, str(turned), "turned.png")
+    assert (picture.width, picture.height) == (photo.height, photo.width)
+    assert value["size"] == [photo.height, photo.width]
+    with Image.open(value["panels"][0]["picture"]["path"]) as shown:
+        assert shown.format == "PNG"
+        assert same(shown, photo.transpose(Image.Transpose.ROTATE_270))
+
+
+def test_show_picture_refuses_what_is_none(session, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(InputImageError):
+        handlers.show_picture(session, str(tmp_path / "a.png"), "a.png")
+
+
+@pytest.mark.parametrize("target", [None, {}, {"bpp": 0}, {"bpp": "1"}, {"bpp": 25}, {"bpp": float("nan")}])
+def test_targets_out_of_range(target):
+    with pytest.raises(SettingsError, match="above 0"):
+        handlers.check_target(target)
+
+
+# ---- a run -------------------------------------------------------------------------------------------------
+
+
+def run(desk, session, picture, methods=("jpeg", "webp", "jpeg2000", "avif"), bpp=BPP):
+    return list(handlers.run_comparison(desk, session, picture, {"bpp": bpp}, list(methods)))
+
+
+def test_a_run_shows_its_panels_in_order_and_keeps_the_budget(desk, session, picture):
+    frames = run(desk, session, picture)
+    seen = [[p["id"] for p in frame.viewer["panels"]] for frame in frames if frame.viewer]
+    final = ["original", "sprdiff-coarse", "sprdiff-final", "jpeg", "webp", "jpeg2000", "avif"]
+    assert seen[0] == ["original"] and seen[1] == final[:2] and seen[2] == final[:3] and seen[-1] == final
+    assert frames[0].running and not frames[-1].running
+    assert frames[-1].viewer["pending"] == []
+    budget = max_bytes(BPP, picture.width, picture.height)
+    assert f"{budget:,} bytes" in frames[-1].viewer["settings"]
+    for entry in frames[-1].viewer["panels"][1:]:
+        size = Path(entry["file"]["path"]).stat().st_size
+        assert entry["bytes"] == f"{size:,}"
+        assert entry["over_budget"] == (size > budget)
+
+
+def test_every_picture_is_the_decode_of_the_file_beside_it(desk, session, picture):
+    from sprdiff.baselines import BASELINES
+
+    value = run(desk, session, picture)[-1].viewer
+    for entry in value["panels"][1:]:
+        data = Path(entry["file"]["path"]).read_bytes()
+        if entry["id"].startswith("sprdiff"):
+            decoded = FakePipeline().decompress(data)
+            expected = decoded.coarse if entry["id"] == "sprdiff-coarse" else decoded.final
+        else:
+            expected = BASELINES[entry["id"]].decompress(data, size=(picture.width, picture.height))
+        with Image.open(entry["picture"]["path"]) as shown:
+            assert same(shown, expected), entry["id"]
+
+
+def test_the_strip_holds_the_file_and_its_split(desk, session, picture):
+    value = run(desk, session, picture, methods=[])[-1].viewer
+    size = Path(value["panels"][1]["file"]["path"]).stat().st_size
+    assert sum(value["stream"]["split"]) == size
+    assert value["stream"]["total"] == panels.bytes_text(size)
+
+
+def test_a_repeated_setting_comes_from_the_cache(desk, session, picture):
+    first = run(desk, session, picture, methods=["jpeg"])[-1]
+    calls = dict(desk.model.get().calls)
+    frames = run(desk, session, picture, methods=["jpeg"])
+    assert desk.model.get().calls == calls
+    assert texts.CACHED in frames[-1].status
+    assert [p["bytes"] for p in frames[-1].viewer["panels"]] == [p["bytes"] for p in first.viewer["panels"]]
+    assert frames[-1].viewer["stream"] == first.viewer["stream"]
+    run(desk, session, picture, methods=["jpeg"], bpp=BPP / 2)
+    assert desk.model.get().calls != calls
+
+
+def test_a_run_needs_a_picture(desk, session):
+    with pytest.raises(SettingsError, match="photograph"):
+        run(desk, session, None)
+
+
+def test_stop_keeps_what_was_ready_and_frees_the_model(session, picture):
+    desk = Desk(lambda: FakePipeline(seconds=0.2), "fake")
+    frames = []
+    for frame in handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["jpeg", "avif"]):
+        frames.append(frame)
+        if frame.viewer and len(frame.viewer["panels"]) == 2:
+            session.stop()
+    assert [p["id"] for p in frames[-1].viewer["panels"]] == ["original", "sprdiff-coarse"]
+    assert texts.STOPPED in frames[-1].status and not frames[-1].running
+    assert desk.model.lock.acquire(timeout=10)
+    desk.model.lock.release()
+    assert desk.remembered(Image.open(picture.path), ["x"], BPP) is None
+
+
+def test_the_slider_takes_only_panels_on_view(desk, session, picture):
+    run(desk, session, picture, methods=["jpeg"])
+    assert [name for _, name in handlers.panel_choices(session)] == [
+        "original",
+        "sprdiff-coarse",
+        "sprdiff-final",
+        "jpeg",
+    ]
+    left, right = handlers.slider_pair(session, "original", "jpeg")
+    assert left.endswith("original.png") and right.endswith("jpeg.png")
+    assert handlers.slider_pair(session, "original", "/etc/passwd") is None
+
+
+# ---- decode ------------------------------------------------------------------------------------------------
+
+
+def decode(desk, session, data, tmp_path):
+    (tmp_path / "a.spr").write_bytes(data)
+    return list(handlers.decode_file(desk, session, str(tmp_path / "a.spr"), "a.spr"))
+
+
+def test_decode_shows_coarse_first_and_the_header(desk, session, photo, tmp_path):
+    data = FakePipeline().compress(photo, quality=60)
+    frames = [frame for frame in decode(desk, session, data, tmp_path) if frame.viewer]
+    assert [[p["id"] for p in frame.viewer["panels"]] for frame in frames] == [
+        ["sprdiff-coarse"],
+        ["sprdiff-coarse", "sprdiff-final"],
+    ]
+    expected = FakePipeline().decompress(data)
+    for entry, image in zip(frames[-1].viewer["panels"], (expected.coarse, expected.final), strict=True):
+        with Image.open(entry["picture"]["path"]) as shown:
+            assert same(shown, image)
+    for fact in ("192 × 176", "60 of 255", panels.bytes_text(len(data)), "Latent y"):
+        assert fact in frames[-1].status
+
+
+@pytest.mark.parametrize("damage", ["foreign", "truncated", "altered", "other model"])
+def test_a_file_that_cannot_be_decoded_is_one_sentence(desk, session, photo, tmp_path, damage):
+    data = FakePipeline().compress(photo, quality=60)
+    data = {
+        "foreign": b"<script>alert(1)</script>" * 9,
+        "truncated": data[:-5],
+        "altered": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+        "other model": FakePipeline(fingerprint="ab" * 32).compress(photo, quality=60),
+    }[damage]
+    with pytest.raises(BitstreamError):
+        decode(desk, session, data, tmp_path)
+    with pytest.raises(gr.Error) as caught, handlers.clear_errors():
+        decode(desk, session, data, tmp_path)
+    assert "<" not in caught.value.message and caught.value.message.endswith(".")
+    assert desk.model.lock.acquire(timeout=5)
+
+
+def test_bugs_are_logged_and_hidden(caplog):
+    with pytest.raises(gr.Error, match="log"), handlers.clear_errors():
+        raise ZeroDivisionError("secret path")
+    assert "secret path" in caplog.text
+
+
+# ---- the machinery -----------------------------------------------------------------------------------------
+
+
+def test_the_model_loads_in_the_background_and_says_so():
+    gate = threading.Event()
+
+    def load():
+        gate.wait(10)
+        return FakePipeline()
+
+    model = BackgroundModel(load, "fake")
+    assert model.state.phase == "waiting"
+    model.start()
+    states = model.states()
+    assert next(states).phase == "loading"
+    gate.set()
+    assert next(states).phase == "ready"
+    assert list(states) == []
+    assert model.get() is model.get()
+
+
+def test_a_model_that_cannot_be_had_is_one_sentence_and_tried_again():
+    tries = []
+
+    def load():
+        tries.append(1)
+        if len(tries) == 1:
+            raise WeightsError("There is no checkpoint at nowhere.")
+        return FakePipeline()
+
+    model = BackgroundModel(load, "fake")
+    with pytest.raises(WeightsError, match="no checkpoint at nowhere"):
+        model.get()
+    assert model.state.phase == "failed"
+    assert model.get().fingerprint == FakePipeline().fingerprint
+
+
+def test_two_runs_never_use_the_model_together():
+    lock, inside, most = threading.Lock(), [], []
+
+    def work(report, emit):
+        inside.append(1)
+        most.append(len(inside))
+        report(0.5, "half")
+        threading.Event().wait(0.05)
+        emit("done")
+        inside.pop()
+
+    seen: list[list] = [[], []]
+    threads = [
+        threading.Thread(target=lambda to=to: to.extend(jobs.follow(work, lock, threading.Event())))
+        for to in seen
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert most == [1, 1]
+    assert [events[-1] for events in seen] == [jobs.Result("done")] * 2
+
+
+def test_a_waiting_run_says_so_and_can_be_stopped():
+    lock, stop = threading.Lock(), threading.Event()
+    with lock:
+        events = jobs.follow(lambda report, emit: emit("never"), lock, stop)
+        assert next(events) == jobs.Step(0.0, texts.BUSY)
+        stop.set()
+        assert list(events) == []
+
+
+def test_errors_of_the_work_reach_the_follower():
+    def work(report, emit):
+        raise BitstreamError("broken")
+
+    lock = threading.Lock()
+    with pytest.raises(BitstreamError, match="broken"):
+        list(jobs.follow(work, lock, threading.Event()))
+    assert not lock.locked()
+
+
+def test_a_session_takes_its_files_with_it(photo):
+    sessions = Sessions()
+    session = sessions.of("one")
+    assert sessions.of("one") is session and sessions.of("two") is not session
+    path = Path(session.save_picture(photo, "a")["path"])
+    stop = session.new_run()
+    assert path.is_file() and not stop.is_set()
+    sessions.close("one")
+    assert not session.folder.exists() and stop.is_set()
+    assert sessions.of("one") is not session
+    with pytest.raises(SettingsError, match="closed"):
+        session.save_bytes(b"late", "a", ".spr")
+    for name in ("one", "two"):
+        sessions.close(name)
+
+
+# ---- programs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client():
+    app = build_app(FakePipeline, model_name="fake")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_port=None, **launch_options())
+    yield Client(url, verbose=False)
+    app.close()
+
+
+def test_endpoints_answer_a_client(client, photo, tmp_path):
+    photo.save(tmp_path / "a.png")
+    image = handle_file(str(tmp_path / "a.png"))
+    stream, facts = client.predict(image=image, target_bpp=BPP, api_name="/compress")
+    data = Path(stream).read_bytes()
+    assert data == FakePipeline().compress(photo, target_bpp=BPP)
+    assert facts["bytes"] == len(data) <= facts["max_bytes"]
+    assert facts["bpp"] == pytest.approx(8 * len(data) / (photo.width * photo.height))
+
+    coarse, final, header = client.predict(stream=handle_file(stream), api_name="/decompress")
+    expected = FakePipeline().decompress(data)
+    with Image.open(coarse) as one, Image.open(final) as two:
+        assert same(one, expected.coarse) and same(two, expected.final)
+    assert (header["width"], header["height"]) == photo.size
+    assert sum(header["rate"].values()) == len(data)
+
+    report, files = client.predict(
+        image=image, target_bpp=BPP, methods=["sprdiff-final", "webp"], api_name="/compare"
+    )
+    assert [row["method"] for row in report["results"]] == ["sprdiff-final", "webp"]
+    names = [Path(file).name for file in files]
+    assert names == ["results.json", "sprdiff-final.spr", "sprdiff-final.png", "webp.webp", "webp.png"]
+    assert Path(files[3]).stat().st_size == report["results"][1]["bytes"]
+
+
+def test_an_endpoint_refuses_in_one_sentence(client, tmp_path):
+    (tmp_path / "a.spr").write_bytes(b"nothing of ours")
+    with pytest.raises(Exception, match=r"not a \.spr stream"):
+        client.predict(stream=handle_file(str(tmp_path / "a.spr")), api_name="/decompress")
+
+
+def test_baseline_choices_are_known_methods():
+    from sprdiff.methods import METHODS
+
+    assert {method for _, method in baseline_choices()} <= set(METHODS)
