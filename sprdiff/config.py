@@ -61,7 +61,7 @@ TINY = ModelConfig(
     unet={
         "in_channels": 16 + 16 + 32,
         "out_channels": 16,
-        "block_out_channels": (128, 192, 256),
+        "block_out_channels": (96, 144, 192),
         "layers_per_block": 1,
         "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         "mid_block_type": "UNetMidBlock2DCrossAttn",

@@ -1,0 +1,94 @@
+"""The triple encoder's parts: closed-form starts, shapes, and frozen shortcuts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import SMALL, small_part
+from transformers import Dinov2Config, Dinov2Model
+
+from sprdiff.encoders.semantic import semantic_features, semantic_tokens
+from sprdiff.encoders.vae import KLTAutoencoder, decode_latents, encode_latents, vae_features
+from sprdiff.layers.klt import klt, to_blocks
+from sprdiff.parts import build_part
+
+
+def smooth(batch: int = 4, size: int = 64) -> torch.Tensor:
+    torch.manual_seed(0)
+    small = torch.rand(batch, 3, 6, 6) * 2 - 1
+    return torch.nn.functional.interpolate(small, size=(size, size), mode="bicubic").clamp(-1, 1)
+
+
+def test_an_untrained_vae_is_the_klt():
+    x = smooth()
+    blocks = to_blocks(x, 8).permute(0, 2, 3, 1).flatten(0, 2)
+    vae = KLTAutoencoder(
+        latent_channels=192, encoder_channels=8, encoder_depth=1, decoder_channels=(8, 8, 8, 8)
+    )
+    vae.init_from_klt(*klt(blocks, 192))
+    assert torch.allclose(vae(x), x, atol=1e-3)
+    small = KLTAutoencoder(
+        latent_channels=4, encoder_channels=8, encoder_depth=1, decoder_channels=(8, 8, 8, 8)
+    )
+    small.init_from_klt(*klt(blocks, 4))
+    latents = encode_latents(small, x)
+    assert latents.shape == (4, 4, 8, 8)
+    assert torch.allclose(latents.pow(2).mean((0, 2, 3)), torch.ones(4), rtol=1e-3)
+    assert decode_latents(small, latents).shape == x.shape
+    assert vae_features(latents).shape == (4, 16, 4, 4)
+
+
+def test_a_variational_autoencoder_of_diffusers_fits_in():
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        latent_channels=4,
+    ).eval()
+    x = smooth(1)
+    latents = encode_latents(vae, x)
+    assert latents.shape == (1, 4, 8, 8)
+    assert torch.equal(latents, encode_latents(vae, x)), "the mode, not a sample"
+    assert decode_latents(vae, latents).shape == x.shape
+
+
+def test_the_distortion_encoder_starts_as_the_klt():
+    x = smooth()
+    encoder = build_part("distortion_encoder", SMALL)
+    blocks = to_blocks(x, 16).permute(0, 2, 3, 1).flatten(0, 2)
+    basis, _ = klt(blocks, 24)
+    encoder.init_from_klt(basis)
+    expected = torch.einsum("md,bdhw->bmhw", basis, to_blocks(x, 16))
+    assert torch.allclose(encoder(x), expected, atol=1e-4)
+
+
+def test_fusion_starts_as_the_distortion_features():
+    fusion = build_part("fusion", SMALL)
+    f_dist = torch.randn(1, 24, 4, 4)
+    y = fusion(torch.randn(1, 16, 4, 4), f_dist, torch.randn(1, 24, 4, 4))
+    assert torch.allclose(y, f_dist, atol=1e-6)
+
+
+@pytest.mark.parametrize("patch", [14, 16])
+def test_semantic_tokens_lie_on_the_codecs_grid(patch):
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=12, num_hidden_layers=1, num_attention_heads=2, image_size=56, patch_size=patch
+    )
+    encoder = Dinov2Model(config).eval()
+    x = torch.rand(2, 3, 64, 96) * 2 - 1
+    assert semantic_tokens(encoder, x).shape == (2, 1 + 4 * 6, 12)
+    features = semantic_features(encoder, x)
+    assert features.shape == (2, 12, 4, 6)
+    assert torch.equal(features[:, :, 0, 1], semantic_tokens(encoder, x)[:, 2])
+
+
+def test_parts_of_the_small_preset_have_no_dead_outputs():
+    fusion = small_part("fusion")
+    a, b = torch.randn(2, 1, 24, 4, 4)
+    f_vae = torch.randn(1, 16, 4, 4)
+    assert not torch.equal(fusion(f_vae, a, a), fusion(f_vae, a, b))

@@ -1,0 +1,304 @@
+"""The codec as a whole: random small parts for wiring, the embedded checkpoint for the main job."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_photo
+from PIL import Image
+from tiny import small_pipeline
+
+from sprdiff import bitstream
+from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
+from sprdiff.metrics import psnr
+from sprdiff.pipeline import SPRDiffPipeline, best_within
+from sprdiff.weights import embedded_checkpoint
+
+
+@pytest.fixture(scope="module")
+def small() -> SPRDiffPipeline:
+    return small_pipeline()
+
+
+# -- wiring, with random parts --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (64, 64), (65, 130), (200, 90)])
+def test_any_size_comes_back(small, size):
+    data = small.compress(make_photo(*size), quality=120)
+    decoded = small.decompress(data)
+    assert decoded.coarse.size == decoded.final.size == size
+    assert decoded.coarse.mode == decoded.final.mode == "RGB"
+    assert (decoded.info.width, decoded.info.height, decoded.info.quality) == (*size, 120)
+
+
+def test_the_same_bytes_give_the_same_pictures(small, photo):
+    data = small.compress(photo, quality=150)
+    assert small.compress(photo, quality=150) == data
+    first, second = small.decompress(data), small.decompress(data)
+    assert first.coarse.tobytes() == second.coarse.tobytes()
+    assert first.final.tobytes() == second.final.tobytes()
+
+
+def test_the_coarse_picture_needs_no_diffusion(small, photo, monkeypatch):
+    data = small.compress(photo, quality=100)
+    whole = small.decompress(data)
+    monkeypatch.setattr(small.unet, "forward", lambda *_, **__: pytest.fail("the denoiser ran"))
+    shown = []
+    decoded = small.decompress(data, coarse_only=True, on_coarse=shown.append)
+    assert decoded.final is None
+    assert decoded.coarse.tobytes() == whole.coarse.tobytes() == shown[0].tobytes()
+
+
+def test_more_steps_change_the_final_picture_only(small, photo):
+    data = small.compress(photo, quality=100)
+    one, four = small.decompress(data), small.decompress(data, num_inference_steps=4)
+    assert one.coarse.tobytes() == four.coarse.tobytes()
+    assert one.final.tobytes() != four.final.tobytes()
+
+
+@pytest.mark.parametrize("steps", [0, 101])
+def test_steps_out_of_range(small, photo, steps):
+    with pytest.raises(SettingsError, match=f"1 to 100, got {steps}"):
+        small.decompress(small.compress(photo, quality=0), num_inference_steps=steps)
+
+
+def test_settings_are_checked(small, photo):
+    for arguments in ({}, {"quality": 1, "target_bpp": 0.1}):
+        with pytest.raises(SettingsError, match="exactly one"):
+            small.encode(photo, **arguments)
+    with pytest.raises(SettingsError, match="0 to 255, got 256"):
+        small.encode(photo, quality=256)
+    with pytest.raises(SettingsError, match="above 0"):
+        small.encode(photo, target_bpp=0)
+    with pytest.raises(InputImageError, match="15 x 40"):
+        small.encode(Image.new("RGB", (15, 40)), quality=1)
+
+
+def test_the_split_adds_up_to_the_file(small, photo):
+    data = small.compress(photo, quality=180)
+    info = small.inspect(data)
+    assert info.rate.header_bytes + info.rate.z_bytes + info.rate.y_bytes == len(data) == info.num_bytes
+    assert info.rate.header_bytes == 12 and info.rate.z_bytes > 0 and info.rate.y_bytes > 0
+    assert info.bpp == 8 * len(data) / (photo.width * photo.height)
+    assert info == small.decompress(data, coarse_only=True).info
+
+
+def test_another_checkpoint_is_told_apart(small, photo):
+    data = small.compress(photo, quality=50)
+    other = small_pipeline(seed=1)
+    assert other.fingerprint != small.fingerprint
+    with pytest.raises(BitstreamError, match="another checkpoint"):
+        other.decompress(data)
+
+
+def test_a_hostile_payload_with_a_right_checksum_is_survived(small):
+    fingerprint = bytes.fromhex(small.fingerprint)
+    for payload in (b"", b"abc", bytes(40), b"\xff" * 40):
+        data = bitstream.pack(255, 64, 64, payload, fingerprint)
+        try:
+            assert small.decompress(data, coarse_only=True).coarse.size == (64, 64)
+        except BitstreamError as error:
+            assert str(error)
+
+
+def test_saving_and_loading_keeps_the_fingerprint_and_the_stream(small, photo, tmp_path):
+    small.save_pretrained(tmp_path)
+    again = SPRDiffPipeline.from_pretrained(tmp_path)
+    assert again.fingerprint == small.fingerprint
+    data = small.compress(photo, quality=90)
+    assert again.decompress(data).final.tobytes() == small.decompress(data).final.tobytes()
+
+
+def test_foreign_classes_are_refused(small, tmp_path):
+    small.save_pretrained(tmp_path / "a")
+    index = json.loads((tmp_path / "a" / "model_index.json").read_text())
+    index["unet"] = ["diffusers", "UNet2DModel"]
+    (tmp_path / "a" / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(WeightsError, match="part unet is a UNet2DModel"):
+        SPRDiffPipeline.from_pretrained(tmp_path / "a")
+
+
+def test_damaged_weights_are_a_weights_error(small, tmp_path):
+    small.save_pretrained(tmp_path)
+    file = next((tmp_path / "fusion").glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        SPRDiffPipeline.from_pretrained(tmp_path)
+
+
+def test_large_pictures_are_tiled_with_little_difference(small, monkeypatch):
+    import sprdiff.pipeline as module
+
+    photo = make_photo(448, 320)
+    data = small.compress(photo, quality=200)
+    whole = small.decompress(data)
+    run_tiled = module.run_tiled
+    monkeypatch.setattr(module, "run_tiled", lambda *a, **k: run_tiled(*a, **k, tile=256, overlap=128))
+    tiled = small.decompress(data)
+    assert tiled.coarse.size == photo.size
+    assert psnr(whole.coarse, tiled.coarse) > 35
+    assert abs(len(small.compress(photo, quality=200)) - len(data)) < 0.1 * len(data)
+
+
+@pytest.mark.parametrize("limit", [10, 11, 57, 100, 1000, 5000])
+def test_the_search_finds_the_best_that_fits(limit):
+    calls = []
+
+    def code(quality: int) -> bytes:
+        calls.append(quality)
+        return bytes(round(11 * 1.02**quality))
+
+    quality, data = best_within(code, limit)
+    sizes = [len(code(q)) for q in range(256)]
+    fitting = [q for q in range(256) if sizes[q] <= limit]
+    assert sizes[quality] == len(data) == (sizes[fitting[-1]] if fitting else sizes[0])
+    assert quality == (fitting[-1] if fitting else 0)
+    assert len(calls) - 256 <= 14
+
+
+# -- the embedded checkpoint ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target_bpp", [0.02, 0.05, 0.1, 0.3])
+def test_the_budget_is_met_and_used(pipeline, target_bpp):
+    photo = make_photo(320, 256)
+    encoded = pipeline.encode(photo, target_bpp=target_bpp)
+    budget = target_bpp * 320 * 256 / 8
+    if encoded.over_budget:
+        assert encoded.settings["quality"] == 0
+        assert target_bpp <= 0.02
+    else:
+        assert len(encoded.data) <= budget
+        assert encoded.settings["quality"] == 255 or len(encoded.data) > 0.9 * budget
+
+
+def test_an_impossible_budget_gives_the_smallest_stream(pipeline, photo):
+    encoded = pipeline.encode(photo, max_bytes=5)
+    assert encoded.over_budget and encoded.settings["quality"] == 0
+    assert encoded.data == pipeline.compress(photo, quality=0)
+    assert pipeline.decompress(encoded.data, coarse_only=True).coarse.size == photo.size
+
+
+def test_quality_orders_size_and_fidelity(pipeline):
+    photo = make_photo(256, 256)
+    sizes, fidelity = [], []
+    for quality in (0, 90, 180, 255):
+        data = pipeline.compress(photo, quality=quality)
+        sizes.append(len(data))
+        fidelity.append(psnr(photo, pipeline.decompress(data, coarse_only=True).coarse))
+    assert sizes == sorted(sizes) and fidelity == sorted(fidelity)
+
+
+def test_symbols_are_the_same_with_any_number_of_threads(pipeline, photo):
+    threads = torch.get_num_threads()
+    streams, hashes = set(), set()
+    data = pipeline.compress(photo, quality=140)
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            for onednn in (True, False):
+                with torch.backends.mkldnn.flags(enabled=onednn):
+                    hashes.add(pipeline.symbols_hash(data))
+                    streams.add(pipeline.symbols_hash(pipeline.compress(photo, quality=140)))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(hashes) == 1
+    # The encoder's analysis is in float, so its symbols may differ from run to run of another kind;
+    # every stream must still decode.
+    assert len(streams) <= 4
+
+
+ABLATIONS = {
+    "f_sem": ("sprdiff.pipeline.semantic_features", "bytes"),
+    "f_vae": ("sprdiff.pipeline.vae_features", "bytes"),
+    "semantic tokens": ("conditions.semantic", "final"),
+    "pixel features": ("conditions.pixel", "final"),
+    "f_dist": ("distortion_encoder", "bytes"),
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_feature_changes_the_result(pipeline, name, monkeypatch):
+    photo = make_photo(256, 192)
+    reference = pipeline.compress(photo, quality=170)
+    target, effect = ABLATIONS[name]
+    if target.startswith("sprdiff."):
+        import sprdiff.pipeline as module
+
+        attribute = target.rsplit(".", 1)[1]
+        original = getattr(module, attribute)
+        monkeypatch.setattr(module, attribute, lambda *arguments: original(*arguments) * 0)
+    else:
+        module = _submodule(pipeline, target)
+        forward = module.forward
+        monkeypatch.setattr(module, "forward", lambda *arguments: forward(*arguments) * 0)
+    if effect == "bytes":
+        assert pipeline.compress(photo, quality=170) != reference
+    else:
+        changed = pipeline.decompress(reference)
+        monkeypatch.undo()
+        kept = pipeline.decompress(reference)
+        assert changed.coarse.tobytes() == kept.coarse.tobytes()
+        difference = np.abs(np.asarray(changed.final, dtype=int) - np.asarray(kept.final, dtype=int))
+        assert difference.mean() > 0.05, "the trained model makes no use of it"
+
+
+def _submodule(pipeline: SPRDiffPipeline, path: str) -> torch.nn.Module:
+    part, _, rest = path.partition(".")
+    return getattr(pipeline, part).get_submodule(rest)
+
+
+def test_the_embedded_checkpoint_is_small_and_holds_no_pickles():
+    files = [path for path in embedded_checkpoint().rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 64e6
+    assert max(path.stat().st_size for path in files) < 10e6
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
+
+
+def test_golden_stream(pipeline):
+    """The committed stream decodes to the committed symbols; made anew with each checkpoint on purpose."""
+    golden = json.loads((Path(__file__).parent / "expected" / "golden.json").read_text())
+    data = bytes.fromhex(golden["stream"])
+    assert golden["fingerprint"] == pipeline.fingerprint
+    assert pipeline.symbols_hash(data) == golden["symbols"]
+    info = pipeline.inspect(data)
+    assert (info.width, info.height, info.quality) == tuple(golden["header"])
+    coarse = pipeline.decompress(data, coarse_only=True).coarse
+    assert psnr(make_photo(*coarse.size), coarse) == pytest.approx(golden["psnr_coarse"], abs=0.02)
+
+
+@pytest.mark.parametrize("side", [16, 33])
+def test_pictures_of_every_mode_and_small_size(pipeline, side):
+    photo = make_photo(64, 64).resize((side, side + 7))
+    reference = pipeline.decompress(pipeline.compress(photo, quality=255)).coarse
+    for mode in ("RGBA", "P", "L", "CMYK", "1"):
+        decoded = pipeline.decompress(pipeline.compress(photo.convert(mode), quality=255))
+        assert decoded.coarse.size == decoded.final.size == photo.size
+        if mode == "RGBA":
+            assert decoded.coarse.tobytes() == reference.tobytes()
+
+
+@pytest.mark.data
+def test_it_is_clearly_a_picture(pipeline, data_dir):
+    """Kodak 3 at 0.03 bits per pixel, from the real file; the whole set is in the model card."""
+    image = Image.open(data_dir / "kodak" / "kodim03.png")
+    encoded = pipeline.encode(image, target_bpp=0.03)
+    assert len(encoded.data) <= 0.03 * 768 * 512 / 8 and not encoded.over_budget
+    decoded = pipeline.decompress(encoded.data)
+    assert psnr(image, decoded.coarse) > 26
+    assert psnr(image, decoded.final) > 23
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(WeightsError, match="nowhere"):
+        SPRDiffPipeline.from_pretrained(tmp_path / "nowhere")
+    shutil.copytree(embedded_checkpoint(), tmp_path / "part")
+    shutil.rmtree(tmp_path / "part" / "unet")
+    with pytest.raises(WeightsError, match="unet"):
+        SPRDiffPipeline.from_pretrained(tmp_path / "part")
