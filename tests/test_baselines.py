@@ -188,7 +188,7 @@ def test_ratio_control_corrects_an_encoder_that_misses():
 
 
 def test_search_keeps_the_scale_with_the_least_error(photo):
-    """Against trying everything: the scale that is skipped is never the best one."""
+    """Against trying everything: the scales that are not tried are not the best ones."""
     picture = photo.filter(ImageFilter.GaussianBlur(3))
 
     def encode(image: Image.Image, quality: int) -> bytes:

@@ -72,13 +72,14 @@ def test_a_fan_in_too_large_to_be_exact_is_refused():
 @pytest.mark.parametrize("num_anchors", [2, 3, 6])
 def test_quality_anchors_agree_in_float_and_fixed_point(num_anchors):
     torch.manual_seed(3)
-    anchors = QualityAnchors(torch.randn(num_anchors, 4) * 10)
+    init = torch.randn(num_anchors, 4) * 10
+    anchors = QualityAnchors(init, unit=8.0)
     for quality in range(0, MAX_QUALITY + 1, 5):
         expected = anchors(torch.tensor([float(quality)]))
         actual = anchors.fixed(quality) / 2**FRACTION_BITS
         assert actual.shape == (1, 4, 1, 1)
         assert (actual - expected).abs().max() < 2 / 2**FRACTION_BITS
-    assert torch.allclose(anchors(torch.tensor([255.0]))[0, :, 0, 0], anchors.anchors[-1])
+    assert torch.allclose(anchors(torch.tensor([255.0]))[0, :, 0, 0], init[-1])
 
 
 def test_klt_is_orthonormal_and_ordered_by_energy():

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,37 @@ def test_a_line_between_any_two(page, photo_file):
     divider.send_keys(Keys.ARROW_LEFT)
     assert divider.rect["x"] < before + 120
     assert len(page.transforms()) == 1
+
+
+def test_errors_are_the_difference_to_the_original(page, photo_file):
+    page.choose(photo_file)
+    page.compare()
+    assert not page.find(".v-legend").is_displayed()
+    page.find("#viewer [data-act=errors]").click()
+    assert page.find(".v-legend").is_displayed()
+    blends = page.run(
+        """return [...document.querySelectorAll('#viewer .v-card')].map(c => {
+          const r = c.querySelector('.v-reference'), s = getComputedStyle(r);
+          return [c.dataset.panel, s.display, s.mixBlendMode, getComputedStyle(r.parentElement).filter,
+                  r.src === document.querySelector('[data-panel=original] img').src,
+                  r.style.transform === c.querySelector('img').style.transform]; })"""
+    )
+    assert blends[0][:2] == ["original", "none"]
+    assert all(row[1:] == ["block", "difference", "brightness(4)", True, True] for row in blends[1:])
+    page.find("#viewer [data-act=errors]").click()
+    assert page.count("#viewer .v-errors") == 0
+
+
+def test_everything_comes_as_one_zip(page, photo_file):
+    page.choose(photo_file)
+    page.compare()
+    data = page.fetch(page.find(".v-bundle a").get_attribute("href"))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        record = json.loads(archive.read("results.json"))
+        for row in record["results"]:
+            assert len(archive.read(row["file"])) == row["num_bytes"]
+    assert [row["method"] for row in record["results"]] == METHODS
 
 
 def test_decode_tab_shows_what_the_file_holds(page, tmp_path):

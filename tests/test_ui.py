@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import gradio as gr
@@ -302,6 +304,21 @@ def test_the_strip_holds_the_file_and_its_split(desk, session, picture):
     assert value["stream"]["total"] == panels.bytes_text(size)
 
 
+def test_the_zip_holds_what_was_compared(desk, session, picture):
+    value = run(desk, session, picture, methods=["jpeg"])[-1].viewer
+    with zipfile.ZipFile(value["bundle"]["path"]) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    for entry in value["panels"]:
+        for file in filter(None, (entry["picture"], entry["file"])):
+            assert held[file["orig_name"]] == Path(file["path"]).read_bytes()
+    record = json.loads(held["results.json"])
+    assert [row["method"] for row in record["results"]] == ["sprdiff-coarse", "sprdiff-final", "jpeg"]
+    assert record["fingerprint"] == FakePipeline().fingerprint
+    assert [row["num_bytes"] for row in record["results"]] == [
+        Path(entry["file"]["path"]).stat().st_size for entry in value["panels"][1:]
+    ]
+
+
 def test_a_repeated_setting_comes_from_the_cache(desk, session, picture):
     first = run(desk, session, picture, methods=["jpeg"])[-1]
     calls = dict(desk.model.get().calls)
@@ -429,6 +446,18 @@ def test_a_model_that_cannot_be_had_is_one_sentence_and_tried_again():
     assert model.get().fingerprint == FakePipeline().fingerprint
 
 
+def test_a_failing_warm_up_harms_nothing():
+    done = threading.Event()
+
+    def warm_up():
+        done.set()
+        raise OSError("no weights")
+
+    model = BackgroundModel(FakePipeline, "fake", warm_up)
+    assert model.get() is model.get()
+    assert done.wait(5) and model.state.phase == "ready"
+
+
 def test_two_runs_never_use_the_model_together():
     lock, inside, most = threading.Lock(), [], []
 
@@ -519,9 +548,10 @@ def test_endpoints_answer_a_client(client, photo, tmp_path):
         image=image, target_bpp=BPP, methods=["sprdiff-final", "webp"], api_name="/compare"
     )
     assert [row["method"] for row in report["results"]] == ["sprdiff-final", "webp"]
-    names = [Path(file).name for file in files]
-    assert names == ["results.json", "sprdiff-final.spr", "sprdiff-final.png", "webp.webp", "webp.png"]
-    assert Path(files[3]).stat().st_size == report["results"][1]["bytes"]
+    by_name = {Path(file).name: Path(file) for file in files}
+    names = {"original.png", "results.json", "sprdiff-final.png", "sprdiff.spr", "webp.png", "webp.webp"}
+    assert set(by_name) == names
+    assert by_name["webp.webp"].stat().st_size == report["results"][1]["num_bytes"]
 
 
 def test_an_endpoint_refuses_in_one_sentence(client, tmp_path):

@@ -21,6 +21,8 @@ from sprdiff.layers.quality import QualityAnchors
 # z lies at a quarter of y's resolution; y's sides must be divisible by it.
 HYPER_STRIDE = 4
 _ONE = 2.0**FRACTION_BITS
+# A scale index is a tenth of a natural logarithm.
+_INDEX_UNIT = 8.0
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ class LatentCodec(ModelMixin, ConfigMixin):
             )
         self.log_gain = QualityAnchors(torch.zeros(num_anchors, latent_channels))
         self.log_inverse_gain = QualityAnchors(torch.zeros(num_anchors, latent_channels))
-        self.y_scale = QualityAnchors(torch.full((num_anchors, latent_channels), 20.0))
-        self.z_scale = QualityAnchors(torch.full((num_anchors, hyper_channels), 25.0))
+        self.y_scale = QualityAnchors(torch.full((num_anchors, latent_channels), 20.0), _INDEX_UNIT)
+        self.z_scale = QualityAnchors(torch.full((num_anchors, hyper_channels), 25.0), _INDEX_UNIT)
         self.h_a = HyperAnalysis(latent_channels, hidden_channels, hyper_channels)
         self.h_s = HyperSynthesis(hyper_channels, feature_channels, num_anchors)
         self.context = SpaceChannelContext(tuple(slices), feature_channels, hidden_channels)
@@ -125,9 +127,9 @@ class LatentCodec(ModelMixin, ConfigMixin):
             step_sizes: (num_anchors,) quantizer steps, lowest quality first.
         """
         log_gain = -step_sizes.log()[:, None].expand(-1, len(rms))
-        self.log_gain.anchors.copy_(log_gain)
-        self.log_inverse_gain.anchors.copy_(-log_gain)
-        self.y_scale.anchors.copy_(index_of(rms[None] / step_sizes[:, None]).clamp(0, NUM_SCALES - 1))
+        self.log_gain.set(log_gain)
+        self.log_inverse_gain.set(-log_gain)
+        self.y_scale.set(index_of(rms[None] / step_sizes[:, None]).clamp(0, NUM_SCALES - 1))
 
     # -- training -----------------------------------------------------------------------------------
 

@@ -25,6 +25,12 @@ class HyperAnalysis(nn.Module):
             nn.SiLU(),
             conv3x3(hidden_channels, hyper_channels),
         )
+        # z starts about a unit wide: one that rounds to zero everywhere would teach h_s nothing.
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+        with torch.no_grad():
+            self.layers[-1].weight.mul_(12)
 
     def forward(self, y_scaled: Tensor) -> Tensor:
         """z (B, N, H/64, W/64) of the scaled latent (B, M, H/16, W/16)."""

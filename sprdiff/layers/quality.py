@@ -18,11 +18,19 @@ class QualityAnchors(nn.Module):
 
     Args:
         init: (num_anchors, C) values to start from; anchor 0 is quality 0, the last one 255.
+        unit: a power of two; the parameters are the values divided by it. Optimizers move all parameters
+            at about one speed, and some values (table indices) live on a larger scale than weights.
     """
 
-    def __init__(self, init: Tensor) -> None:
+    def __init__(self, init: Tensor, unit: float = 1.0) -> None:
         super().__init__()
-        self.anchors = nn.Parameter(init.clone().float())
+        self.unit = unit
+        self.anchors = nn.Parameter(init.clone().float() / unit)
+
+    @torch.no_grad()
+    def set(self, values: Tensor) -> None:
+        """Start from ``values`` (num_anchors, C)."""
+        self.anchors.copy_(values / self.unit)
 
     def forward(self, quality: Tensor) -> Tensor:
         """The vectors for ``quality`` (B,), float in [0, 255], as (B, C, 1, 1)."""
@@ -31,7 +39,7 @@ class QualityAnchors(nn.Module):
         low = position.floor().clamp(max=last - 1).long()
         weight = (position - low)[:, None]
         values = self.anchors[low] * (1 - weight) + self.anchors[low + 1] * weight
-        return values[:, :, None, None]
+        return self.unit * values[:, :, None, None]
 
     def fixed(self, quality: int) -> Tensor:
         """The same in fixed point, (1, C, 1, 1) float64 integers, exact whatever the machine.
@@ -41,7 +49,7 @@ class QualityAnchors(nn.Module):
         last = len(self.anchors) - 1
         low = min(quality * last // MAX_QUALITY, last - 1)
         weight = quality * last - low * MAX_QUALITY
-        anchors = to_fixed(self.anchors, FRACTION_BITS)
+        anchors = to_fixed(self.anchors.double() * self.unit, FRACTION_BITS)
         total = anchors[low] * (MAX_QUALITY - weight) + anchors[low + 1] * weight
         # Both operands are integers below 2**53: torch's integer division is exact.
         values = torch.div(total.long(), MAX_QUALITY, rounding_mode="floor").double()

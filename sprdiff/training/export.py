@@ -1,4 +1,4 @@
-"""``python -m sprdiff.training.export RUN CHECKPOINT``: the parts of a run as one half-precision checkpoint."""
+"""``python -m sprdiff.training.export RUN CHECKPOINT``: a run's parts as one half-precision checkpoint."""
 
 from __future__ import annotations
 

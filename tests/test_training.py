@@ -1,0 +1,166 @@
+"""Every stage takes steps, saves what the next one needs, survives a kill, and ends in a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_photo
+from tiny import SMALL
+
+from sprdiff.errors import InputImageError
+from sprdiff.pipeline import SPRDiffPipeline
+from sprdiff.training import export, loop
+from sprdiff.training.data import Crops, list_images, split, validation_images
+from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
+from sprdiff.training.semantic_stage import sinkhorn
+from sprdiff.training.stages import STAGES
+from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(6):
+        make_photo(200, 196, seed).save(folder / f"{seed}.png")
+    return folder
+
+
+def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch):
+    """A stage of the small configuration with crops that the photographs hold."""
+    stage_class = STAGES[name]
+    monkeypatch.setattr(stage_class, "batch_size", 4)
+    monkeypatch.setattr(stage_class, "crop", 192 if name == "semantic" else 64)
+    return stage_class(SMALL, run, Crops(split(list_images(photos))[0], stage_class.crop, 1.2, 0))
+
+
+def train(stage, photos: Path, run: Path, minutes: float, resume: bool = False) -> None:
+    loop.run(stage, photos, run, minutes=minutes, resume=resume, seed=0, validate_every_minutes=1)
+
+
+def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr("sprdiff.training.diffusion_stage.ADVERSARY_STARTS", -1.0)
+    for name in STAGES:
+        stage = make(name, photos, run, monkeypatch)
+        before = [p.detach().clone() for p in stage.objective.parameters() if p.requires_grad]
+        train(stage, photos, run, minutes=0.002)
+        after = [p for p in stage.objective.parameters() if p.requires_grad]
+        assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), name
+        rows = [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
+        numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
+        assert numbers and all(value == value for value in numbers), "a validation is not a number"
+    monkeypatch.setitem(export.PRESETS, "tiny", SMALL)
+    checkpoint = tmp_path / "checkpoint"
+    export.main(run, checkpoint)
+    pipeline = SPRDiffPipeline.from_pretrained(checkpoint)
+    photo = make_photo()
+    decoded = pipeline.decompress(pipeline.compress(photo, quality=128))
+    assert decoded.final.size == photo.size
+    weights = list(checkpoint.rglob("*.safetensors"))
+    assert sum(file.stat().st_size for file in weights) < 1e6
+
+
+def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
+    stage = make("vae", photos, tmp_path, monkeypatch)
+    train(stage, photos, tmp_path, minutes=0.003)
+    state = tmp_path / "state" / "vae"
+    assert state.is_dir() and not state.with_name("vae.tmp").exists()
+    first = json.loads((tmp_path / "vae.jsonl").read_text().splitlines()[-1])
+    again = make("vae", photos, tmp_path, monkeypatch)
+    train(again, photos, tmp_path, minutes=0.006, resume=True)
+    last = json.loads((tmp_path / "vae.jsonl").read_text().splitlines()[-1])
+    assert last["step"] > first["step"] and last["minutes"] >= 0.006
+
+
+def test_a_kill_while_saving_leaves_the_last_state(photos, tmp_path, monkeypatch):
+    stage = make("vae", photos, tmp_path, monkeypatch)
+    train(stage, photos, tmp_path, minutes=0.002)
+    state = tmp_path / "state" / "vae"
+    before = {file.name: file.read_bytes() for file in state.iterdir()}
+    again = make("vae", photos, tmp_path, monkeypatch)
+    monkeypatch.setattr(again, "save", lambda folder: os.kill(os.getpid(), 0) or _raise())
+    with pytest.raises(KeyboardInterrupt):
+        train(again, photos, tmp_path, minutes=0.004, resume=True)
+    assert {file.name: file.read_bytes() for file in state.iterdir()} == before
+
+
+def _raise() -> None:
+    raise KeyboardInterrupt
+
+
+def test_frozen_parts_stay_as_they_are(photos, tmp_path, monkeypatch):
+    for name in ("vae", "distortion", "semantic", "codec"):
+        train(make(name, photos, tmp_path, monkeypatch), photos, tmp_path, minutes=0.001)
+    stage = make("diffusion", photos, tmp_path, monkeypatch)
+    vae = stage.trained["vae"]
+    encoder = [p.detach().clone() for p in (*vae.klt.parameters(), *vae.encoder.parameters())]
+    train(stage, photos, tmp_path, minutes=0.002)
+    kept = (*vae.klt.parameters(), *vae.encoder.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(encoder, kept, strict=True))
+
+
+def test_crops_are_in_range_and_repeatable(photos):
+    paths = list_images(photos)
+    a, b = Crops(paths, 64, 1.5, 3).batch(6), Crops(paths, 64, 1.5, 3).batch(6)
+    assert a.shape == (6, 3, 64, 64) and a.min() >= -1 and a.max() <= 1
+    assert torch.equal(a, b) and not torch.equal(a, Crops(paths, 64, 1.5, 4).batch(6))
+
+
+def test_held_out_pictures_are_not_trained_on(photos):
+    training, held_out = split(list_images(photos))
+    assert held_out and not set(training) & set(held_out)
+    assert all(side % 64 == 0 for x in validation_images(held_out) for side in x.shape[-2:])
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(InputImageError, match="at least 2 pictures"):
+        list_images(tmp_path)
+
+
+def test_the_lagrangian_rises_with_quality():
+    values = lmbda(torch.linspace(0, 255, 9))
+    assert (values.diff() > 0).all()
+    steps = step_sizes(6)
+    assert (steps.diff() < 0).all()
+    # Price times squared step is constant: the rule of high-resolution quantization.
+    ends = lmbda(torch.tensor([0.0, 255.0])) * (steps[[0, -1]] * 127.5) ** 2
+    assert ends[0].item() == pytest.approx(ends[1].item(), rel=1e-4)
+
+
+def test_psnr_of_known_error():
+    x = torch.zeros(1, 3, 8, 8)
+    assert psnr_db(x, x + 10 / 127.5) == pytest.approx(
+        20 * torch.log10(torch.tensor(255 / 10)).item(), abs=1e-3
+    )
+
+
+def test_sinkhorn_uses_every_prototype_and_gives_probabilities():
+    torch.manual_seed(0)
+    q = sinkhorn(torch.randn(64, 8) / 8 + torch.tensor([0.4] + [0.0] * 7), iterations=20)
+    assert torch.allclose(q.sum(1), torch.ones(64), atol=1e-4)
+    assert torch.allclose(q.sum(0), torch.full((8,), 8.0), rtol=0.1)
+
+
+def test_the_adversary_tells_sharp_from_blurred():
+    torch.manual_seed(0)
+    adversary = PatchDiscriminator(8)
+    optimizer = torch.optim.Adam(adversary.parameters(), 2e-3)
+    sharp = torch.rand(4, 3, 64, 64) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(sharp, 5, 1, 2)
+    first = None
+    for _ in range(40):
+        real, features = adversary(sharp, blurred)
+        fake, _ = adversary(blurred, blurred)
+        loss = hinge_loss(real, fake)
+        first = first or loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.5 * first
+    assert real.shape == (4, 1, 8, 8) and len(features) == 4
+    grey = torch.full((1, 3, 2, 2), 0.5)
+    assert torch.allclose(luma_first(grey)[:, 1:], torch.zeros(1, 2, 2, 2), atol=1e-3)
