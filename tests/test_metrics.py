@@ -154,7 +154,7 @@ def test_ms_ssim_y_is_that_of_pyiqa(pair):
     blurred = np.asarray(Image.fromarray(pair[0]).resize((20, 18)).resize((201, 176)))
     for image in (pair[1], blurred):
         tensors = [torch.tensor(a).permute(2, 0, 1)[None] / 255 for a in (image, pair[0])]
-        assert metrics.ms_ssim_y(pair[0], image) == pytest.approx(network(*tensors).item(), abs=1e-9)
+        assert metrics.ms_ssim_y(pair[0], image) == pytest.approx(network(*tensors).item(), abs=1e-5)
 
 
 def test_luma_is_blind_to_some_colour_and_rgb_is_not():

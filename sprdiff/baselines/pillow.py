@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from sprdiff.baselines.search import RateControl, approach_ratio, best_within, bisect_quality, enlarge
+from sprdiff.baselines.search import SCALES, RateControl, approach_ratio, best_within, bisect_quality, enlarge
 from sprdiff.errors import InputImageError
 from sprdiff.types import EncodedImage
 
@@ -25,6 +25,7 @@ class PillowCodec:
         pillow_format: as Pillow names it.
         rate_controls: by chroma format, each makes the largest file of a picture within a number of bytes.
         setting: what the rate control chooses; its key in ``EncodedImage.settings``, beside ``chroma``.
+        patience: see ``best_within``.
     """
 
     id: str
@@ -33,6 +34,7 @@ class PillowCodec:
     pillow_format: str
     rate_controls: Mapping[str, RateControl] = field(repr=False)
     setting: str = "quality"
+    patience: int = 2
 
     def compress(self, image: Image.Image, *, max_bytes: int) -> EncodedImage:
         """The file within ``max_bytes`` that is best in PSNR over scale, quality and chroma format.
@@ -51,7 +53,7 @@ class PillowCodec:
             raise ValueError(f"the budget cannot be negative, got {max_bytes} bytes")
         bare = image.copy()
         bare.info = {}  # Pillow would write a comment, profile or EXIF data found here into the file
-        found = best_within(bare, max_bytes, self.rate_controls, self._decode)
+        found = best_within(bare, max_bytes, self.rate_controls, self._decode, self.patience)
         return EncodedImage(
             method=self.id,
             data=found.candidate.data,
@@ -110,8 +112,12 @@ def _webp(image: Image.Image, quality: int, chroma: str) -> bytes:
 
 
 def _avif(image: Image.Image, quality: int, chroma: str) -> bytes:
-    """Tuned for PSNR, because that is what the search maximizes; one tile, since these pictures are small."""
-    options = {"speed": 6, "autotiling": False, "advanced": {"tune": "psnr"}}
+    """Tuned for PSNR, because that is what the search maximizes; in one tile.
+
+    Above a megapixel the encoder is hurried: a 12 megapixel photograph would take minutes otherwise.
+    """
+    speed = 6 if image.width * image.height <= 1_000_000 else 9
+    options = {"speed": speed, "autotiling": False, "advanced": {"tune": "psnr"}}
     return _save(image, "AVIF", quality=quality, subsampling=chroma, **options)
 
 
@@ -148,8 +154,15 @@ def _heic(image: Image.Image, quality: int, chroma: str) -> bytes:
 
 JPEG = PillowCodec("jpeg", "JPEG", ".jpg", "JPEG", _by_quality(_jpeg, ("4:2:0",), highest=95))
 WEBP = PillowCodec("webp", "WebP", ".webp", "WEBP", _by_quality(_webp, ("4:2:0",)))
+# JPEG 2000 is a pyramid itself: all scales come out nearly alike, without one peak, so all are tried.
 JPEG2000 = PillowCodec(
-    "jpeg2000", "JPEG 2000", ".j2k", "JPEG2000", {"4:4:4": approach_ratio(_jpeg2000)}, setting="ratio"
+    "jpeg2000",
+    "JPEG 2000",
+    ".j2k",
+    "JPEG2000",
+    {"4:4:4": approach_ratio(_jpeg2000)},
+    setting="ratio",
+    patience=len(SCALES),
 )
 AVIF = PillowCodec("avif", "AVIF", ".avif", "AVIF", _by_quality(_avif, ("4:2:0", "4:4:4")))
 # Quality 100 is lossless in JPEG XL, and the plugin refuses it unless that is asked for.
