@@ -17,9 +17,9 @@ from PIL import Image
 SCALES = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8)
 """Side length of the coded picture over that of the original."""
 
-# Measured on Kodak 1, 7 and 23 at 0.03 bpp with AVIF and WebP: of Lanczos, bicubic, Hamming and box for
-# shrinking, and Lanczos, bicubic and bilinear for enlarging, Lanczos is best both ways at the scale that
-# wins; the others lose 0.02 to 0.2 dB.
+# Measured on Kodak 1, 7, 23 at 0.03 bpp, best scale each, mean PSNR: shrinking with box, bicubic or Hamming
+# costs AVIF 0.05 to 0.1 dB (Hamming costs WebP less than 0.01; on single images one of them can win), and
+# enlarging with bicubic costs 0.03 dB, with bilinear 0.09.
 RESAMPLING = Image.Resampling.LANCZOS
 
 
