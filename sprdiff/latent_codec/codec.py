@@ -21,8 +21,8 @@ from sprdiff.layers.quality import QualityAnchors
 # z lies at a quarter of y's resolution; y's sides must be divisible by it.
 HYPER_STRIDE = 4
 _ONE = 2.0**FRACTION_BITS
-# A scale index is a tenth of a natural logarithm.
-_INDEX_UNIT = 8.0
+# A scale index is a tenth of a natural logarithm, so one unit changes little.
+_INDEX_UNIT = 32.0
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,10 @@ class LatentCodec(ModelMixin, ConfigMixin):
         """
         y_scaled = (y * self.log_gain(quality).exp()).float()
         z = self.h_a(y_scaled).float()
-        z_hat = round_ste(z)
+        # With noise, z informs h_s even before it is wide enough to survive rounding.
+        z_hat = z + torch.rand_like(z) - 0.5 if noisy_rate else round_ste(z)
         z_scale = scale_of(self._bounded(self.z_scale(quality))).expand_as(z)
-        bits_z = gaussian_bits(z + torch.rand_like(z) - 0.5 if noisy_rate else z_hat, z_scale)
+        bits_z = gaussian_bits(z_hat, z_scale)
         features = self.h_s(z_hat, quality)
         base = self.y_scale(quality)
         anchors = checkerboard(*y.shape[-2:], device=y.device).to(y_scaled.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
@@ -56,7 +57,7 @@ class DiffusionObjective(nn.Module):
         # The VAE's encoder stays as it is: f_vae and the target latents depend on it.
         trained["vae"].klt.requires_grad_(False)
         trained["vae"].encoder.requires_grad_(False)
-        self.fixed_batch: dict[str, Tensor] = {}
+        self.prepared: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
@@ -69,7 +70,7 @@ class DiffusionObjective(nn.Module):
         y_hat = frozen["latent_codec"](y, quality, noisy_rate=False).y_hat
         x_coarse, latents_hat = frozen["coarse"](y_hat, quality)
         x_coarse = x_coarse.float().clamp(-1, 1)
-        self.fixed_batch = {
+        self.prepared = {
             "x": x,
             "latents": latents.float(),
             "f_sem": f_sem.float(),
@@ -80,7 +81,7 @@ class DiffusionObjective(nn.Module):
 
     def generate(self) -> tuple[Tensor, Tensor]:
         """Pictures and latents that the denoiser makes of the prepared batch."""
-        batch = self.fixed_batch
+        batch = self.prepared
         count = len(batch["x"])
         tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
         noise = torch.randn_like(batch["latents"])
@@ -95,8 +96,9 @@ class DiffusionObjective(nn.Module):
         return decode_latents(self.trained["vae"], latents).float(), latents.float()
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
-        batch = self.fixed_batch
+        batch = self.prepared
         x_hat, latents = self.generate()
+        batch["x_hat"] = x_hat.detach()
         error = x_hat - x
         pixels = error.abs().mean()
         # Means of 4 x 4 blocks hold the colours and the large structures.
@@ -133,25 +135,28 @@ class DiffusionStage(Stage):
     def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
         frozen = {name: load_part(name, folder).requires_grad_(False) for name in FROZEN}
         self.trained = start_parts(config, folder)
+        # At a few hundred tokens two matrix products beat the fused attention's backward on a CPU.
+        frozen["semantic_encoder"].set_attn_implementation("eager")
+        self.trained["unet"].set_attn_processor(AttnProcessor())
         self.scheduler = build_part("scheduler", config)
         self.objective = DiffusionObjective(self.trained, frozen, self.scheduler)
         adversary = self.objective.adversary
         self.optimizer = torch.optim.AdamW(adversary.parameters(), lr=3e-4, betas=(0.5, 0.9))
 
-    def before_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
-        """The discriminator's step."""
-        objective, adversary = self.objective, self.objective.adversary
+    def before_step(self, accelerator: Accelerator, batch: Tensor) -> None:
+        """What the frozen parts make of the batch."""
         with accelerator.autocast():
-            objective.prepare(batch)
+            self.objective.prepare(batch)
+
+    def after_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
+        """The discriminator's step, on the pictures that the generator's step made."""
         if progress < ADVERSARY_STARTS / 2:
             return {}
+        adversary, prepared = self.objective.adversary, self.objective.prepared
+        adversary.requires_grad_(True)
         with accelerator.autocast():
-            with torch.no_grad():
-                x_hat, _ = objective.generate()
-            adversary.requires_grad_(True)
-            coarse = objective.fixed_batch["x_coarse"]
-            real, _ = adversary(batch, coarse)
-            fake, _ = adversary(x_hat, coarse)
+            real, _ = adversary(batch, prepared["x_coarse"])
+            fake, _ = adversary(prepared["x_hat"], prepared["x_coarse"])
             loss = hinge_loss(real, fake)
         self.optimizer.zero_grad()
         accelerator.backward(loss)
@@ -169,7 +174,7 @@ class DiffusionStage(Stage):
         torch.manual_seed(0)
         for x in images[:10]:
             objective.prepare(x)
-            batch = objective.fixed_batch
+            batch = objective.prepared
             tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
             timestep = torch.full((1,), START_TIMESTEP)
             noise = torch.randn_like(batch["latents"])

@@ -42,13 +42,13 @@ class Stage(ABC):
     ema_decay: float = 0.998
     gradient_clip: float = 0.5
 
-    def before_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
-        """Work of a stage before the objective's step, for example a discriminator's; gives what to log."""
-        return {}
-
-    def after_step(self, progress: float) -> None:
-        """Work of a stage after the objective's step, for example a teacher's update."""
+    def before_step(self, accelerator: Accelerator, batch: Tensor) -> None:
+        """Work of a stage before the objective's step, for example what frozen parts make of the batch."""
         return None
+
+    def after_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
+        """Work of a stage after the objective's step, for example a discriminator's; gives what to log."""
+        return {}
 
     def extra_state(self) -> dict[str, Any]:
         """Objects with ``state_dict`` beside the objective that a resumed run needs."""
@@ -180,7 +180,7 @@ def run(
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate * warmup * factor
             batch = crops.batch(stage.batch_size).to(accelerator.device, memory_format=torch.channels_last)
-            logs = stage.before_step(accelerator, batch, progress)
+            stage.before_step(accelerator, batch)
             with accelerator.autocast():
                 losses = objective(batch, progress)
             optimizer.zero_grad()
@@ -189,7 +189,7 @@ def run(
             if torch.isfinite(norm):
                 optimizer.step()
                 ema.step(parameters)
-                stage.after_step(progress)
+            logs = stage.after_step(accelerator, batch, progress)
             clock.step += 1
             clock.minutes += (time.monotonic() - started) / 60
             for key, value in {**logs, **losses, "norm": norm}.items():

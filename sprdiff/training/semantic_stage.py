@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
@@ -147,12 +148,14 @@ class SemanticStage(Stage):
         encoder.set_attn_implementation("eager")
         self.objective = SemanticObjective(encoder)
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
+        """The teacher's step."""
         momentum = 1 - 0.01 * (1 + math.cos(math.pi * progress)) / 2
         with torch.no_grad():
             pairs = zip(self.objective.teacher.parameters(), self.objective.student.parameters(), strict=True)
             for old, new in pairs:
                 old.lerp_(new, 1 - momentum)
+        return {}
 
     def extra_state(self) -> dict[str, Any]:
         return {"teacher": self.objective.teacher}
