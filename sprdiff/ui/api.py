@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -121,44 +120,28 @@ def decompress_file(desk: Desk, path: str | None) -> tuple[str, str, dict[str, A
 def compare_file(
     desk: Desk, path: str | None, target_bpp: float, methods: list[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """A row per method, and the paths of every file, its PNG and ``results.json``.
+    """The record of ``write_comparison``, and the paths of every file, picture and ``results.json``.
 
     Raises:
         SPRDiffError: not a picture, a target out of range, or no known method.
     """
-    from sprdiff.evaluation.comparison import compare
-    from sprdiff.images import load_image, save_png
+    from sprdiff.evaluation.comparison_folder import write_comparison
+    from sprdiff.images import load_image
 
     image = load_image(_given(path))
     pipeline = desk.model.get()
     folder = _new_folder()
-    rows, files = [], []
     with desk.model.lock:
-        for result in compare(
-            image, methods, pipeline, target_bpp=handlers.check_target(target_bpp), metrics=METRIC_IDS
-        ):
-            file = folder / f"{result.method}{result.encoded.extension}"
-            file.write_bytes(result.encoded.data)
-            picture = folder / f"{result.method}.png"
-            save_png(result.image, picture)
-            files += [str(file), str(picture)]
-            rows.append(
-                {
-                    "method": result.method,
-                    "label": result.label,
-                    "bytes": result.num_bytes,
-                    "bpp": result.bpp,
-                    "scale": result.encoded.scale,
-                    "settings": dict(result.encoded.settings),
-                    "over_budget": result.encoded.over_budget,
-                    "metrics": {name: value.value for name, value in result.metrics.items()},
-                    "encode_seconds": result.encode_seconds,
-                    "decode_seconds": result.decode_seconds,
-                }
-            )
-    report = {"width": image.width, "height": image.height, "target_bpp": target_bpp, "results": rows}
-    (folder / "results.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
-    return report, [str(folder / "results.json"), *files]
+        record = write_comparison(
+            image,
+            folder,
+            methods,
+            pipeline,
+            target_bpp=handlers.check_target(target_bpp),
+            metrics=METRIC_IDS,
+            source=Path(path).name,
+        )
+    return record, [str(file) for file in sorted(folder.iterdir())]
 
 
 def _given(path: str | None) -> str:

@@ -30,7 +30,7 @@ def build_decode_tab(desk: Desk) -> None:
                 elem_id="decode-status",
             )
             gr.HTML(
-                f'<div class="control-head"><h3>{html.escape(texts.DECODE_TITLE)}</h3>'
+                f'<div class="control-head"><h2>{html.escape(texts.DECODE_TITLE)}</h2>'
                 f"<p>{html.escape(texts.DECODE_LEAD)}</p></div>",
                 js_on_load=None,
                 apply_default_css=False,

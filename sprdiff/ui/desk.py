@@ -53,7 +53,7 @@ class Desk:
     """
 
     def __init__(self, loader: Callable[[], SPRDiffPipeline], model_name: str) -> None:
-        self.model = BackgroundModel(loader, model_name)
+        self.model = BackgroundModel(loader, model_name, warm_up_metrics)
         self.sessions = Sessions()
         self._comparisons: OrderedDict[tuple, Comparison] = OrderedDict()
         self._lock = threading.Lock()
@@ -108,6 +108,16 @@ class Desk:
             for comparison in self._comparisons.values()
             for result in comparison.results
         )
+
+
+def warm_up_metrics() -> None:
+    """Loads what the metrics need, so that the first coarse picture does not wait for it."""
+    from PIL import Image
+
+    from sprdiff.metrics import measure
+
+    picture = Image.new("RGB", (192, 192))
+    measure(picture, picture, METRIC_IDS)
 
 
 def comparison_key(image: Image.Image, method_ids: Sequence[str], target_bpp: float) -> tuple:

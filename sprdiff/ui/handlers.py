@@ -144,6 +144,7 @@ def run_comparison(
         for result in remembered.results:
             board.add(result)
         board.rate = remembered.rate
+        board.bundle(desk.model.get().fingerprint)
         yield Shown(board.viewer(), status_html(None, texts.CACHED), False)
         return
     yield Shown(board.viewer(), status_html(0.0, texts.STARTING), True)
@@ -161,6 +162,8 @@ def run_comparison(
             note = texts.IS_READY.format(label=event.value.label)
             yield Shown(board.viewer(), status_html(board.fraction, note), True)
     done = not board.pending
+    if done:
+        board.bundle(desk.model.get().fingerprint)
     board.pending.clear()
     yield Shown(board.viewer(), status_html(None, "" if done else texts.STOPPED), False)
 
@@ -182,6 +185,9 @@ class _Board:
         self._total = len(method_ids)
         original = session.save_picture(image, original_stem(picture.name))
         self._panels = [original_panel(original, *image.size)]
+        self._target_bpp = target_bpp
+        self._results: list[MethodResult] = []
+        self._bundle: dict[str, Any] | None = None
         self._stream: bytes | None = None
         self.rate: RateBreakdown | None = None
         self.pending = {method: METHODS.get(method, method) for method in method_ids}
@@ -196,10 +202,32 @@ class _Board:
         file_name = self._stem if result.method in SPRDIFF_METHODS else stem
         file = self._session.save_bytes(result.encoded.data, file_name, result.encoded.extension)
         self._panels.append(method_panel(result, picture, file))
+        self._results.append(result)
         self.pending.pop(result.method, None)
         mark_best(self._panels)
         if self._stream is None and result.method in SPRDIFF_METHODS:
             self._stream = result.encoded.data
+
+    def bundle(self, fingerprint: str) -> None:
+        """Everything that was compared as one zip, ``results.json`` with it."""
+        from sprdiff.evaluation.results import environment, json_text, method_row
+
+        rows = []
+        for result, panel in zip(self._results, self._panels[1:], strict=True):
+            names = {"file": panel["file"]["orig_name"], "picture": panel["picture"]["orig_name"]}
+            rows.append(method_row(result, target_bpp=self._target_bpp) | names)
+        record = {
+            "source": self._picture.name,
+            "width": self._picture.width,
+            "height": self._picture.height,
+            "target_bpp": self._target_bpp,
+            "fingerprint": fingerprint,
+            "original": self._panels[0]["picture"]["orig_name"],
+            "results": rows,
+            **environment(),
+        }
+        files = [file for panel in self._panels for file in (panel["picture"], panel["file"]) if file]
+        self._bundle = self._session.save_zip(files, {"results.json": json_text(record)}, self._stem)
 
     def viewer(self) -> dict[str, Any]:
         self._session.show(self._panels)
@@ -209,6 +237,7 @@ class _Board:
             title=self._picture.name,
             settings=self._settings,
             pending=list(self.pending.values()),
+            bundle=self._bundle,
             stream=None if self._stream is None else byte_strip(self._stream, self.rate),
         )
 

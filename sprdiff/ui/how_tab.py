@@ -18,7 +18,7 @@ def build_how_tab() -> None:
 def how_html() -> str:
     """The tab's contents."""
     steps = "".join(
-        f"<li><h3>{html.escape(title)}</h3><p>{html.escape(text)}</p></li>" for title, text in texts.HOW_STEPS
+        f"<li><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p></li>" for title, text in texts.HOW_STEPS
     )
     return (
         '<article class="how">'
@@ -26,12 +26,12 @@ def how_html() -> str:
         f'<figure class="diagram">{parts.static_text("diagram.svg")}</figure>'
         f'<ol class="steps">{steps}</ol>'
         '<div class="sources">'
-        f'<section><h3>From the paper, <a href="{texts.PAPER_URL}" rel="noreferrer">arXiv 2606.01608</a></h3>'
+        f'<section><h2>From the paper, <a href="{texts.PAPER_URL}" rel="noreferrer">arXiv 2606.01608</a></h2>'
         f"{_list(texts.HOW_PAPER)}</section>"
-        f"<section><h3>Ours</h3>{_list(texts.HOW_OURS)}</section>"
-        f"<section><h3>Limits</h3>{_list(texts.HOW_LIMITS)}</section>"
+        f"<section><h2>Ours</h2>{_list(texts.HOW_OURS)}</section>"
+        f"<section><h2>Limits</h2>{_list(texts.HOW_LIMITS)}</section>"
         "</div>"
-        f'<section class="numbers"><h3>The numbers</h3><p>{html.escape(texts.HOW_NUMBERS)}</p></section>'
+        f'<section class="numbers"><h2>The numbers</h2><p>{html.escape(texts.HOW_NUMBERS)}</p></section>'
         "</article>"
     )
 

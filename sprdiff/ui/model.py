@@ -31,9 +31,13 @@ class BackgroundModel:
     Args:
         loader: makes the pipeline; called once, or again after a failure.
         name: what the page calls the model.
+        warm_up: called in the background once the model is ready, for what else is slow the first time.
     """
 
-    def __init__(self, loader: Callable[[], SPRDiffPipeline], name: str) -> None:
+    def __init__(
+        self, loader: Callable[[], SPRDiffPipeline], name: str, warm_up: Callable[[], None] | None = None
+    ) -> None:
+        self._warm_up = warm_up
         self.lock = threading.Lock()
         self._loader = loader
         self._changed = threading.Condition()
@@ -88,6 +92,11 @@ class BackgroundModel:
             self._pipeline = pipeline
         with self._changed:
             self._set(state)
+        if state.phase == "ready" and self._warm_up is not None:
+            try:
+                self._warm_up()
+            except Exception:
+                logger.exception("warming up failed")
 
     def _set(self, state: ModelState) -> None:
         self._state = state

@@ -159,6 +159,7 @@ def viewer_value(
     settings: str = "",
     pending: Sequence[str] = (),
     stream: dict[str, Any] | None = None,
+    bundle: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the viewer draws.
 
@@ -169,6 +170,7 @@ def viewer_value(
         settings: which settings made what is shown.
         pending: labels of the panels that are still to come.
         stream: a ``byte_strip``.
+        bundle: a zip of everything that is shown.
     """
     return {
         "panels": list(panels),
@@ -177,6 +179,7 @@ def viewer_value(
         "settings": settings,
         "pending": list(pending),
         "stream": stream,
+        "bundle": bundle,
         "columns": [
             {
                 "id": metric_id,

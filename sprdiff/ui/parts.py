@@ -20,7 +20,7 @@ def static_text(name: str) -> str:
 def heading(label: str, note: str) -> gr.HTML:
     """The name of a control and one sentence about it."""
     return gr.HTML(
-        f'<div class="control-head"><h3>{html.escape(label)}</h3><p>{html.escape(note)}</p></div>',
+        f'<div class="control-head"><h2>{html.escape(label)}</h2><p>{html.escape(note)}</p></div>',
         js_on_load=None,
         apply_default_css=False,
     )

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import threading
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,18 @@ class Session:
         path = self.folder / f"{file_stem(stem)}{extension}"
         with self._open():
             path.write_bytes(data)
+        return file_data(path)
+
+    def save_zip(
+        self, files: Sequence[dict[str, Any]], texts_by_name: dict[str, str], stem: str
+    ) -> dict[str, Any]:
+        """Files of this session, each once, and texts, under their names in one archive."""
+        path = self.folder / f"{file_stem(stem)}.zip"
+        with self._open(), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for name, source in {file["orig_name"]: file["path"] for file in files}.items():
+                archive.write(source, name)
+            for name, text in texts_by_name.items():
+                archive.writestr(name, text)
         return file_data(path)
 
     @contextmanager

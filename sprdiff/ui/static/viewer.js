@@ -10,7 +10,7 @@ const MAX_ZOOM = 64;
 const LENS_SCALE = 4;
 
 const view = { zoom: 1, x: 0.5, y: 0.5 };
-const state = { mode: "grid", current: null, a: null, b: null, cut: 50, flick: false, lens: false, chosen: new Set() };
+const state = { mode: "grid", current: null, a: null, b: null, cut: 50, flick: false, lens: false, errors: false, chosen: new Set() };
 let shown = { panels: [], size: [1, 1], pending: [], columns: [] };
 const cards = new Map();
 
@@ -42,14 +42,15 @@ const place = () => {
   const visible = ports();
   if (visible.length) clampView(visible[0]);
   for (const port of visible) {
-    const image = port.querySelector("img");
     const scale = fitOf(port) * view.zoom;
     const left = port.clientWidth / 2 - view.x * width * scale;
     const top = port.clientHeight / 2 - view.y * height * scale;
-    image.style.width = width + "px";
-    image.style.height = height + "px";
-    image.style.transform = "translate(" + left + "px," + top + "px) scale(" + scale + ")";
-    image.style.imageRendering = scale * devicePixelRatio > 1.001 && view.zoom > 1 ? "pixelated" : "auto";
+    for (const image of port.querySelectorAll("img")) {
+      image.style.width = width + "px";
+      image.style.height = height + "px";
+      image.style.transform = "translate(" + left + "px," + top + "px) scale(" + scale + ")";
+      image.style.imageRendering = scale * devicePixelRatio > 1.001 && view.zoom > 1 ? "pixelated" : "auto";
+    }
   }
   const scale = visible.length ? fitOf(visible[0]) * view.zoom * devicePixelRatio : 1;
   find(".v-zoom").textContent = view.zoom <= 1.0001 ? "Fit" : Math.round(scale * 100) + " %";
@@ -199,7 +200,17 @@ divider.addEventListener("keydown", (event) => {
 
 // ---- drawing ----------------------------------------------------------------------------------------------------
 
+// The reference lies over a panel, blended as the difference, only while errors are shown.
+const setReference = (image, panel) => {
+  const original = shown.panels[0];
+  const wanted = state.errors && panel && original.kind === "original" && panel.id !== original.id;
+  if (wanted) image.src = original.picture.url;
+  else image.removeAttribute("src");
+  image.parentElement.classList.toggle("v-errors", Boolean(wanted));
+};
+
 const setImage = (image, panel) => {
+  setReference(image.nextElementSibling, panel);
   const alt = panel ? panel.label + ": " + panel.facts.join(", ") : "";
   if (panel && image.getAttribute("src") !== panel.picture.url) image.src = panel.picture.url;
   image.alt = alt;
@@ -262,9 +273,13 @@ const drawGrid = () => {
       card.dataset.panel = panel.id;
       card.dataset.kind = panel.kind;
       const port = make("div", "v-port");
+      const pictures = make("div", "v-pics");
       const image = make("img");
-      image.draggable = false;
-      port.append(image);
+      const reference = make("img", "v-reference");
+      image.draggable = reference.draggable = false;
+      reference.alt = "";
+      pictures.append(image, reference);
+      port.append(pictures);
       card.append(port);
       cards.set(panel.id, card);
     }
@@ -374,6 +389,11 @@ const drawTable = () => {
     table.tBodies[0].append(row);
   }
   box.append(table);
+  if (shown.bundle) {
+    const line = make("p", "v-bundle");
+    line.append(download(shown.bundle, "Everything as one zip", "Download every picture, file and number as a zip"));
+    box.append(line);
+  }
   // Why cells are empty, also for those who cannot hover.
   const reasons = new Map();
   for (const panel of rows)
@@ -433,6 +453,7 @@ const draw = () => {
   const key = shown.title + shown.size.join("x");
   if (root.dataset.picture !== key) Object.assign(view, { zoom: 1, x: 0.5, y: 0.5 });
   root.dataset.picture = key;
+  root.classList.toggle("measured", shown.panels.length > 1 && shown.panels[0].kind === "original");
   root.classList.toggle("single", ids.length + shown.pending.length === 1);
   dropLens();
   drawGrid();
@@ -481,6 +502,13 @@ const setLens = (on) => {
   find("[data-act=lens]").setAttribute("aria-pressed", String(on));
   if (!on) dropLens();
 };
+const setErrors = (on) => {
+  state.errors = on;
+  find("[data-act=errors]").setAttribute("aria-pressed", String(on));
+  find(".v-legend").hidden = !on;
+  for (const [id, card] of cards) setImage(card.querySelector("img"), panelOf(id));
+  drawStage();
+};
 const fill = () => {
   if (document.fullscreenElement) document.exitFullscreen();
   else if (root.requestFullscreen) root.requestFullscreen();
@@ -496,6 +524,7 @@ root.addEventListener("click", (event) => {
   if (zoom === "fit") reset();
   if (zoom === "pixels") zoomPixels();
   if (act === "lens") setLens(!state.lens);
+  if (act === "errors") setErrors(!state.errors);
   if (act === "full") fill();
 });
 root.addEventListener("change", (event) => {
@@ -526,6 +555,8 @@ document.addEventListener("keydown", (event) => {
     F: fill,
     m: () => setLens(!state.lens),
     M: () => setLens(!state.lens),
+    e: () => setErrors(!state.errors),
+    E: () => setErrors(!state.errors),
     "+": () => zoomCentre(1.5),
     "-": () => zoomCentre(1 / 1.5),
   };
