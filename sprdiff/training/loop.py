@@ -114,7 +114,9 @@ def run(
 
     stage.objective.to(accelerator.device, memory_format=torch.channels_last)
     parameters = [p for p in stage.objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+    )
     ema = EMAModel(parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
     objective, optimizer = accelerator.prepare(stage.objective, optimizer)
