@@ -350,6 +350,17 @@ def test_stop_keeps_what_was_ready_and_frees_the_model(session, picture):
     assert desk.remembered(Image.open(picture.path), ["x"], BPP) is None
 
 
+def test_a_failed_run_waits_for_nothing(session, picture):
+    def load():
+        raise WeightsError("There is no checkpoint at nowhere.")
+
+    seen = []
+    with pytest.raises(WeightsError, match="nowhere"):
+        for frame in handlers.run_comparison(Desk(load, "none"), session, picture, {"bpp": BPP}, ["jpeg"]):
+            seen.append(frame)
+    assert seen[-1].viewer["pending"] == [] and not seen[-1].running
+
+
 def test_the_slider_takes_only_panels_on_view(desk, session, picture):
     run(desk, session, picture, methods=["jpeg"])
     assert [name for _, name in handlers.panel_choices(session)] == [

@@ -152,15 +152,20 @@ def run_comparison(
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
         desk.compare(image, method_ids, target_bpp, report, emit)
 
-    for event in follow(work, desk.model.lock, stop):
-        if isinstance(event, Step):
-            yield Shown(None, status_html(event.fraction, event.note), True)
-        elif isinstance(event.value, RateBreakdown):
-            board.rate = event.value
-        else:
-            board.add(event.value)
-            note = texts.IS_READY.format(label=event.value.label)
-            yield Shown(board.viewer(), status_html(board.fraction, note), True)
+    try:
+        for event in follow(work, desk.model.lock, stop):
+            if isinstance(event, Step):
+                yield Shown(None, status_html(event.fraction, event.note), True)
+            elif isinstance(event.value, RateBreakdown):
+                board.rate = event.value
+            else:
+                board.add(event.value)
+                note = texts.IS_READY.format(label=event.value.label)
+                yield Shown(board.viewer(), status_html(board.fraction, note), True)
+    except Exception:
+        board.pending.clear()
+        yield Shown(board.viewer(), status_html(None, ""), False)
+        raise
     done = not board.pending
     if done:
         board.bundle(desk.model.get().fingerprint)
