@@ -382,6 +382,29 @@ def test_everything_comes_as_one_zip(page, photo_file):
     assert [row["method"] for row in record["results"]] == METHODS
 
 
+def test_a_sweep_draws_points_that_open_their_pictures(page, photo_file):
+    page.choose(photo_file)
+    for name in ("WebP", "JPEG 2000", "AVIF"):
+        page.tab("Sweep")
+        page.driver.find_element(
+            By.XPATH,
+            f"//*[@id='sweep-run']/ancestor::*[contains(@class,'rail')]//label[contains(.,'{name}')]",
+        ).click()
+    page.find("#sweep-run").click()
+    page.wait(lambda: page.count(".c-mark") >= 2, "the first points")
+    page.wait(lambda: page.count(".c-mark") == 15 and page.find("#sweep-run").is_enabled(), "all points", 60)
+    page.run(
+        "document.querySelector('.c-final .c-mark').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
+    link = page.find(".c-point a").get_attribute("href")
+    expected = FakePipeline().decompress(page.fetch(link)).final
+    assert np.array_equal(page.pixels(".c-point img"), np.asarray(expected))
+    page.driver.find_element(By.XPATH, "//button[text()='MS-SSIM']").click()
+    assert "MS-SSIM" in page.find(".c-plot svg").get_attribute("aria-label")
+    table = page.fetch(page.find(".c-csv a").get_attribute("href")).decode()
+    assert len(table.splitlines()) == 16
+
+
 def test_decode_tab_shows_what_the_file_holds(page, tmp_path):
     data = FakePipeline().compress(PHOTO, target_bpp=BPP)
     (tmp_path / "a.spr").write_bytes(data)

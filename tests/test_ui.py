@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import csv
+import io
 import json
 import re
 import subprocess
@@ -28,6 +30,7 @@ from sprdiff.ui.how_tab import how_html
 from sprdiff.ui.model import BackgroundModel
 from sprdiff.ui.page import model_html
 from sprdiff.ui.sessions import Session, Sessions, file_stem
+from sprdiff.ui.sweep import SWEEP_BPPS, run_sweep
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BPP = 0.2
@@ -372,6 +375,38 @@ def test_the_slider_takes_only_panels_on_view(desk, session, picture):
     left, right = handlers.slider_pair(session, "original", "jpeg")
     assert left.endswith("original.png") and right.endswith("jpeg.png")
     assert handlers.slider_pair(session, "original", "/etc/passwd") is None
+
+
+def test_a_sweep_measures_every_method_at_every_budget(desk, session, picture):
+    frames = list(run_sweep(desk, session, picture, ["jpeg"]))
+    counts = [len(frame.viewer["points"]) for frame in frames if frame.viewer]
+    wanted = len(SWEEP_BPPS) * 3
+    assert counts[0] == 0 and counts[-1] == wanted and sorted(counts) == counts
+    value = frames[-1].viewer
+    for point in value["points"]:
+        size = Path(point["file"]["path"]).stat().st_size
+        assert point["bpp"] == 8 * size / (picture.width * picture.height)
+        budget = max_bytes(float(point["target"]), picture.width, picture.height)
+        assert point["over_budget"] == (size > budget)
+    rows = list(csv.DictReader(io.StringIO(Path(value["csv"]["path"]).read_text())))
+    assert [float(row["psnr-rgb"]) for row in rows] == pytest.approx(
+        [point["cells"][0]["number"] for point in value["points"]], abs=0.01
+    )
+    calls = dict(desk.model.get().calls)
+    again = list(run_sweep(desk, session, picture, ["jpeg"]))[-1].viewer
+    assert [p["bpp"] for p in again["points"]] == [p["bpp"] for p in value["points"]]
+    assert desk.model.get().calls == calls, "a sweep done before comes from the cache"
+
+
+def test_a_stopped_sweep_keeps_its_points(session, picture):
+    desk = Desk(lambda: FakePipeline(seconds=0.1), "fake")
+    frames = []
+    for frame in run_sweep(desk, session, picture, []):
+        frames.append(frame)
+        if frame.viewer and len(frame.viewer["points"]) == 3:
+            session.stop()
+    assert len(frames[-1].viewer["points"]) == 3 and texts.STOPPED in frames[-1].status
+    assert frames[-1].viewer["csv"] is not None
 
 
 # ---- decode ------------------------------------------------------------------------------------------------

@@ -7,14 +7,17 @@ import html
 import importlib.util
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
+from sprdiff.errors import SettingsError
 from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.desk import Desk, Picture
+from sprdiff.ui.sessions import Session
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 EXAMPLE_TITLES = {
@@ -29,96 +32,125 @@ PLUGIN_CHOICES = {"pillow_jxl": ("JPEG XL", "jpeg-xl"), "pillow_heif": ("HEIC", 
 DEFAULT_BPP = 0.03
 
 
-def build_compare_tab(desk: Desk) -> dict[str, Any]:
-    """Lays out the tab and wires it; the components that the page's load event fills."""
-    picture = gr.State(None)
+@dataclass(frozen=True)
+class CompareTab:
+    """The components of the tab that events read or write; ``picture`` holds the chosen photograph."""
+
+    picture: gr.State
+    picker: gr.HTML
+    examples: gr.HTML
+    target: gr.HTML
+    methods: gr.CheckboxGroup
+    run: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    viewer: gr.HTML
+    left: gr.Dropdown
+    right: gr.Dropdown
+    pair: gr.ImageSlider
+
+    @property
+    def rest(self) -> list[Any]:
+        """What ``_at_rest`` fills."""
+        return [self.run, self.stop, self.left, self.right, self.pair]
+
+    @property
+    def picture_outputs(self) -> list[Any]:
+        """What ``_shown_picture`` fills."""
+        return [self.picture, self.viewer, self.target, *self.rest]
+
+
+def build_compare_tab(desk: Desk, app: gr.Blocks) -> CompareTab:
+    """Lays out the tab and wires it; the first example is chosen when the page loads."""
     with gr.Row(elem_classes="desk"):
         with gr.Column(elem_classes="rail", scale=0, min_width=280):
-            parts.heading(texts.PICTURE_LABEL, texts.PICTURE_NOTE)
-            picker = parts.file_picker(
-                "picture-picker",
-                action=texts.PICTURE_ACTION,
-                accept="image/*,.jp2,.avif,.heic,.heif,.jxl,.tif,.tiff",
-                label=texts.PICTURE_LABEL,
-                tab_id="compare",
-            )
-            examples = gr.HTML(
-                examples_html(EXAMPLES),
-                js_on_load=parts.static_text("examples.js"),
-                apply_default_css=False,
-                elem_id="examples",
-            )
-            parts.heading(texts.TARGET_LABEL, texts.TARGET_NOTE)
-            target = target_control()
-            parts.heading(texts.METHODS_LABEL, texts.METHODS_NOTE)
-            methods = gr.CheckboxGroup(
-                baseline_choices(),
-                value=[method for _, method in BASELINE_CHOICES],
-                label=texts.METHODS_LABEL,
-                show_label=False,
-                container=False,
-                elem_id="methods",
-            )
-            with gr.Row(elem_classes="run-row"):
-                run = gr.Button(texts.RUN, variant="primary", elem_id="run")
-                stop = gr.Button(texts.STOP, variant="secondary", interactive=False, elem_id="stop")
-            gr.HTML(
-                f'<p class="note">{html.escape(texts.RUN_NOTE)}</p>', js_on_load=None, apply_default_css=False
-            )
+            controls = _build_rail()
         with gr.Column(elem_classes="stage-column", scale=1):
-            status = gr.HTML(
-                handlers.status_html(None, ""), js_on_load=None, apply_default_css=False, elem_id="status"
-            )
-            viewer = parts.viewer("viewer", empty=texts.NO_PICTURE)
-            with gr.Column(elem_classes="pair", elem_id="pair"):
-                parts.heading(texts.SLIDER_TITLE, texts.SLIDER_NOTE)
-                with gr.Row():
-                    left = gr.Dropdown(
-                        [], label=texts.SLIDER_LEFT, info=texts.SLIDER_LEFT_NOTE, elem_id="pair-left"
-                    )
-                    right = gr.Dropdown(
-                        [], label=texts.SLIDER_RIGHT, info=texts.SLIDER_RIGHT_NOTE, elem_id="pair-right"
-                    )
-                pair = gr.ImageSlider(
-                    type="filepath",
-                    show_label=False,
-                    container=False,
-                    interactive=False,
-                    max_height=900,
-                    buttons=["fullscreen"],
-                    elem_id="pair-slider",
-                )
+            controls |= _build_stage()
+    tab = CompareTab(picture=gr.State(None), **controls)
+    _wire_picture(desk, tab, app)
+    _wire_run(desk, tab)
+    return tab
 
+
+def _build_rail() -> dict[str, Any]:
+    parts.heading(texts.PICTURE_LABEL, texts.PICTURE_NOTE)
+    picker = parts.file_picker(
+        "picture-picker",
+        action=texts.PICTURE_ACTION,
+        accept="image/*,.jp2,.avif,.heic,.heif,.jxl,.tif,.tiff",
+        label=texts.PICTURE_LABEL,
+    )
+    examples = gr.HTML(
+        examples_html(EXAMPLES),
+        js_on_load=parts.static_text("examples.js"),
+        apply_default_css=False,
+        elem_id="examples",
+    )
+    parts.heading(texts.TARGET_LABEL, texts.TARGET_NOTE)
+    target = target_control()
+    parts.heading(texts.METHODS_LABEL, texts.METHODS_NOTE)
+    methods = methods_control()
+    with gr.Row(elem_classes="run-row"):
+        run = gr.Button(texts.RUN, variant="primary", elem_id="run", elem_classes="run")
+        stop = gr.Button(texts.STOP, interactive=False, elem_id="stop", elem_classes="stop")
+    parts.note(texts.RUN_NOTE)
+    return {
+        "picker": picker,
+        "examples": examples,
+        "target": target,
+        "methods": methods,
+        "run": run,
+        "stop": stop,
+    }
+
+
+def _build_stage() -> dict[str, Any]:
+    status = parts.status("status")
+    viewer = parts.viewer("viewer", empty=texts.NO_PICTURE)
+    with gr.Column(elem_classes="pair"):
+        parts.heading(texts.SLIDER_TITLE, texts.SLIDER_NOTE)
+        with gr.Row():
+            left = gr.Dropdown([], label=texts.SLIDER_LEFT, info=texts.SLIDER_LEFT_NOTE, elem_id="pair-left")
+            right = gr.Dropdown(
+                [], label=texts.SLIDER_RIGHT, info=texts.SLIDER_RIGHT_NOTE, elem_id="pair-right"
+            )
+        pair = gr.ImageSlider(
+            type="filepath",
+            show_label=False,
+            container=False,
+            interactive=False,
+            max_height=900,
+            buttons=["fullscreen"],
+            elem_id="pair-slider",
+        )
+    return {"status": status, "viewer": viewer, "left": left, "right": right, "pair": pair}
+
+
+def _wire_picture(desk: Desk, tab: CompareTab, app: gr.Blocks) -> None:
     def on_picked(event: gr.EventData, old: dict[str, Any], request: gr.Request) -> tuple:
         with handlers.clear_errors():
             path, name = handlers.uploaded_file(event._data)
-            return shown_picture(path, name, old, request)
+            return _shown_picture(desk.sessions.of(request.session_hash), path, name, old)
 
     def on_example(event: gr.EventData, old: dict[str, Any], request: gr.Request) -> tuple:
         with handlers.clear_errors():
             name = str((event._data or {}).get("name"))
             if name not in EXAMPLE_TITLES:
-                raise gr.Error(texts.NO_UPLOAD, title=texts.PROBLEM, print_exception=False)
-            return shown_picture(str(EXAMPLES / name), name, old, request)
+                raise SettingsError(texts.NO_UPLOAD)
+            return _shown_picture(desk.sessions.of(request.session_hash), str(EXAMPLES / name), name, old)
 
-    def shown_picture(path: str, name: str, old: dict[str, Any], request: gr.Request) -> tuple:
-        session = desk.sessions.of(request.session_hash)
-        chosen, value = handlers.show_picture(session, path, name)
-        return chosen, value, {**(old or {}), "size": [chosen.width, chosen.height]}, *idle(session)
+    def on_load(old: dict[str, Any], request: gr.Request) -> tuple:
+        with handlers.clear_errors():
+            session = desk.sessions.of(request.session_hash)
+            return _shown_picture(session, str(EXAMPLES / FIRST_EXAMPLE), FIRST_EXAMPLE, old)
 
-    def idle(session: Any) -> tuple:
-        choices = handlers.panel_choices(session)
-        ids = [panel_id for _, panel_id in choices]
-        left_id = "original" if "original" in ids else None
-        right_id = "sprdiff-final" if "sprdiff-final" in ids else (ids[-1] if len(ids) > 1 else None)
-        return (
-            gr.update(interactive=True),
-            gr.update(interactive=False),
-            gr.update(choices=choices, value=left_id),
-            gr.update(choices=choices, value=right_id),
-            handlers.slider_pair(session, left_id, right_id),
-        )
+    tab.picker.picked(on_picked, tab.target, tab.picture_outputs, **parts.QUIET)
+    tab.examples.pick(on_example, tab.target, tab.picture_outputs, **parts.QUIET)
+    app.load(on_load, tab.target, tab.picture_outputs, **parts.QUIET)
 
+
+def _wire_run(desk: Desk, tab: CompareTab) -> None:
     def on_run(
         chosen: Picture | None, wanted: dict[str, Any], against: list[str], request: gr.Request
     ) -> Iterator[tuple]:
@@ -128,10 +160,10 @@ def build_compare_tab(desk: Desk) -> dict[str, Any]:
         with handlers.clear_errors():
             for frame in handlers.run_comparison(desk, session, chosen, wanted, against):
                 value = skip if frame.viewer is None else frame.viewer
-                yield value, frame.status, *(busy if frame.running else idle(session))
+                yield value, frame.status, *(busy if frame.running else _at_rest(session))
 
     def on_failure(request: gr.Request) -> tuple:
-        return handlers.status_html(None, ""), *idle(desk.sessions.of(request.session_hash))
+        return handlers.status_html(None, ""), *_at_rest(desk.sessions.of(request.session_hash))
 
     def on_stop(request: gr.Request) -> None:
         desk.sessions.of(request.session_hash).stop()
@@ -139,25 +171,45 @@ def build_compare_tab(desk: Desk) -> dict[str, Any]:
     def on_pair(first: str | None, second: str | None, request: gr.Request) -> tuple[str, str] | None:
         return handlers.slider_pair(desk.sessions.of(request.session_hash), first, second)
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    after = [run, stop, left, right, pair]
-    picker.picked(on_picked, target, [picture, viewer, target, *after], **quiet)
-    examples.pick(on_example, target, [picture, viewer, target, *after], **quiet)
-    running = run.click(on_run, [picture, target, methods], [viewer, status, *after], **quiet)
-    running.failure(on_failure, None, [status, *after], **quiet)
-    stop.click(on_stop, None, None, queue=False, **quiet)
-    gr.on([left.input, right.input], on_pair, [left, right], pair, **quiet)
+    inputs = [tab.picture, tab.target, tab.methods]
+    running = tab.run.click(on_run, inputs, [tab.viewer, tab.status, *tab.rest], **parts.QUIET)
+    running.failure(on_failure, None, [tab.status, *tab.rest], **parts.QUIET)
+    tab.stop.click(on_stop, None, None, queue=False, **parts.QUIET)
+    gr.on([tab.left.input, tab.right.input], on_pair, [tab.left, tab.right], tab.pair, **parts.QUIET)
 
-    def on_load(old: dict[str, Any], request: gr.Request) -> tuple:
-        with handlers.clear_errors():
-            return shown_picture(str(EXAMPLES / FIRST_EXAMPLE), FIRST_EXAMPLE, old, request)
 
-    return {
-        "on_load": on_load,
-        "inputs": target,
-        "outputs": [picture, viewer, target, *after],
-        "options": quiet,
-    }
+def _shown_picture(session: Session, path: str, name: str, old: dict[str, Any] | None) -> tuple:
+    """The chosen picture, the viewer with it, the target with its size, and all at rest."""
+    chosen, value = handlers.show_picture(session, path, name)
+    target = {"bpp": DEFAULT_BPP, **(old or {}), "size": [chosen.width, chosen.height]}
+    return chosen, value, target, *_at_rest(session)
+
+
+def _at_rest(session: Session) -> tuple:
+    """Run can be pressed, Stop cannot, and the slider holds the original and the best panel so far."""
+    choices = handlers.panel_choices(session)
+    ids = [panel_id for _, panel_id in choices]
+    left = "original" if "original" in ids else None
+    right = "sprdiff-final" if "sprdiff-final" in ids else (ids[-1] if len(ids) > 1 else None)
+    return (
+        gr.update(interactive=True),
+        gr.update(interactive=False),
+        gr.update(choices=choices, value=left),
+        gr.update(choices=choices, value=right),
+        handlers.slider_pair(session, left, right),
+    )
+
+
+def methods_control() -> gr.CheckboxGroup:
+    """The baselines; those of Pillow are chosen."""
+    return gr.CheckboxGroup(
+        baseline_choices(),
+        value=[method for _, method in BASELINE_CHOICES],
+        label=texts.METHODS_LABEL,
+        show_label=False,
+        container=False,
+        elem_classes="methods",
+    )
 
 
 def baseline_choices() -> list[tuple[str, str]]:

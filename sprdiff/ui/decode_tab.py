@@ -21,7 +21,6 @@ def build_decode_tab(desk: Desk) -> None:
                 action=texts.DECODE_ACTION,
                 accept=".spr",
                 label=texts.DECODE_LABEL,
-                tab_id="decode",
             )
             status = gr.HTML(
                 handlers.status_html(None, ""),
@@ -46,6 +45,5 @@ def build_decode_tab(desk: Desk) -> None:
             for frame in handlers.decode_file(desk, session, path, name):
                 yield gr.skip() if frame.viewer is None else frame.viewer, frame.status
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    picked = picker.picked(on_picked, None, [viewer, status], **quiet)
-    picked.failure(lambda: (None, handlers.status_html(None, "")), None, [viewer, status], **quiet)
+    picked = picker.picked(on_picked, None, [viewer, status], **parts.QUIET)
+    picked.failure(lambda: (None, handlers.status_html(None, "")), None, [viewer, status], **parts.QUIET)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sprdiff.evaluation.comparison import MethodResult
     from sprdiff.pipeline import SPRDiffPipeline
 
-CACHED_COMPARISONS = 8
+CACHED_COMPARISONS = 16
 CACHED_PIXELS = 60_000_000
 """Of all cached pictures together: 180 MB."""
 

@@ -15,6 +15,7 @@ from sprdiff.ui.decode_tab import build_decode_tab
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.how_tab import build_how_tab
 from sprdiff.ui.model import ModelState
+from sprdiff.ui.sweep_tab import build_sweep_tab
 from sprdiff.ui.theme import build_css, build_theme
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def build_app(pipeline_loader: Callable[[], SPRDiffPipeline], *, model_name: str
             )
         with gr.Tabs(elem_classes="pages"):
             with gr.Tab("Compare", id="compare"):
-                load = build_compare_tab(desk)
+                compare = build_compare_tab(desk, app)
+            with gr.Tab("Sweep", id="sweep"):
+                build_sweep_tab(desk, compare.picture)
             with gr.Tab("Decode", id="decode"):
                 build_decode_tab(desk)
             with gr.Tab("How it works", id="how"):
@@ -62,11 +65,10 @@ def build_app(pipeline_loader: Callable[[], SPRDiffPipeline], *, model_name: str
                 yield model_html(state)
 
         def on_close(request: gr.Request) -> None:
-            desk.sessions.close(request.session_hash)
-            desk.sessions.close(f"{request.session_hash}/decode")
+            for tab in ("", "/decode", "/sweep"):
+                desk.sessions.close(f"{request.session_hash}{tab}")
 
-        app.load(on_model, None, model, **load["options"])
-        app.load(load["on_load"], load["inputs"], load["outputs"], **load["options"])
+        app.load(on_model, None, model, **parts.QUIET)
         app.unload(on_close)
     app.queue(max_size=32)
     return app

@@ -151,6 +151,21 @@ def byte_strip(data: bytes, rate: RateBreakdown | None) -> dict[str, Any]:
     return {"base64": base64.b64encode(data).decode(), "split": split, "total": bytes_text(len(data))}
 
 
+def metric_columns() -> list[dict[str, str]]:
+    """What the browser needs to know of each metric."""
+    return [
+        {
+            "id": metric_id,
+            "label": texts.METRICS[metric_id][0],
+            "about": texts.METRICS[metric_id][1],
+            "name": METRICS[metric_id].label,
+            "unit": METRICS[metric_id].unit,
+            "better": "higher" if METRICS[metric_id].higher_is_better else "lower",
+        }
+        for metric_id in METRIC_IDS
+    ]
+
+
 def viewer_value(
     panels: Sequence[dict[str, Any]],
     *,
@@ -180,15 +195,5 @@ def viewer_value(
         "pending": list(pending),
         "stream": stream,
         "bundle": bundle,
-        "columns": [
-            {
-                "id": metric_id,
-                "label": texts.METRICS[metric_id][0],
-                "about": texts.METRICS[metric_id][1],
-                "name": METRICS[metric_id].label,
-                "unit": METRICS[metric_id].unit,
-                "better": "higher" if METRICS[metric_id].higher_is_better else "lower",
-            }
-            for metric_id in METRIC_IDS
-        ],
+        "columns": metric_columns(),
     }

@@ -9,6 +9,8 @@ from pathlib import Path
 import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
+QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+"""Of every event of the page: it shows its own progress, no program calls it, the model's lock queues it."""
 
 
 @cache
@@ -26,7 +28,17 @@ def heading(label: str, note: str) -> gr.HTML:
     )
 
 
-def file_picker(elem_id: str, *, action: str, accept: str, label: str, tab_id: str) -> gr.HTML:
+def note(text: str) -> gr.HTML:
+    """One sentence in small type."""
+    return gr.HTML(f'<p class="note">{html.escape(text)}</p>', js_on_load=None, apply_default_css=False)
+
+
+def status(elem_id: str) -> gr.HTML:
+    """The line above the pictures that says what is going on; see ``handlers.status_html``."""
+    return gr.HTML("", js_on_load=None, apply_default_css=False, elem_id=elem_id, elem_classes="status-part")
+
+
+def file_picker(elem_id: str, *, action: str, accept: str, label: str) -> gr.HTML:
     """A place to drop, paste or choose a file; its ``picked`` event carries ``path`` and ``name``.
 
     Files dropped or pasted anywhere on the page go to the picker whose tab is open.
@@ -43,7 +55,6 @@ def file_picker(elem_id: str, *, action: str, accept: str, label: str, tab_id: s
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="picker-part",
-        tab_id=tab_id,
     )
 
 

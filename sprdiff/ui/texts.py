@@ -24,6 +24,12 @@ SLIDER_LEFT_NOTE = "Shown left of the line."
 SLIDER_RIGHT = "Right"
 SLIDER_RIGHT_NOTE = "Shown right of the line."
 
+SWEEP_LABEL = "Curves"
+SWEEP_NOTE = "The photograph of the Compare tab at five budgets from 0.01 to 0.1 bits per pixel."
+SWEEP_RUN = "Draw"
+SWEEP_RUN_NOTE = "Points appear as they are measured; click one to see its picture."
+SWEEP_EMPTY = "Nothing is measured yet: press Draw."
+
 DECODE_LABEL = "Compressed file"
 DECODE_NOTE = "Drop a .spr file made with the loaded model; only its bytes are used, no original is needed."
 DECODE_ACTION = "Choose a .spr file"

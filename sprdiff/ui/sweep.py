@@ -1,0 +1,117 @@
+"""The rate-distortion curve of one picture: every method at several budgets, point by point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sprdiff.errors import SettingsError
+from sprdiff.types import Progress, RateBreakdown
+from sprdiff.ui import texts
+from sprdiff.ui.desk import Desk, Picture
+from sprdiff.ui.handlers import SPRDIFF_METHODS, Shown, original_stem, status_html
+from sprdiff.ui.jobs import Step, follow
+from sprdiff.ui.panels import bpp_text, bytes_text, metric_cells, metric_columns, scale_text
+from sprdiff.ui.sessions import Session, file_stem
+
+if TYPE_CHECKING:
+    from sprdiff.evaluation.comparison import MethodResult
+
+SWEEP_BPPS = (0.01, 0.02, 0.03, 0.05, 0.1)
+
+
+def run_sweep(
+    desk: Desk, session: Session, picture: Picture | None, methods: Sequence[str]
+) -> Iterator[Shown]:
+    """The frames of one sweep: the chart with every point so far, and where the work is.
+
+    Raises:
+        SPRDiffError: no picture, or what a codec says of it.
+    """
+    from sprdiff.images import load_image
+
+    if picture is None:
+        raise SettingsError(texts.NO_PICTURE)
+    method_ids = [*SPRDIFF_METHODS, *methods]
+    stop = session.new_run()
+    yield Shown(None, status_html(0.0, texts.READING_PICTURE), True)
+    image = load_image(picture.path)
+    chart = _Chart(session, picture, session.save_picture(image, original_stem(picture.name)))
+    yield Shown(chart.value(), status_html(0.0, texts.STARTING), True)
+
+    def work(report: Progress, emit: Callable[[Any], None]) -> None:
+        for index, target_bpp in enumerate(SWEEP_BPPS):
+            remembered = desk.remembered(image, method_ids, target_bpp)
+            if remembered is not None:
+                for result in remembered.results:
+                    emit((target_bpp, result))
+                continue
+
+            def report_all(fraction: float, note: str, index: int = index, bpp: float = target_bpp) -> None:
+                report((index + fraction) / len(SWEEP_BPPS), f"{bpp:g} bpp, {note}")
+
+            def emit_result(value: MethodResult | RateBreakdown, bpp: float = target_bpp) -> None:
+                if not isinstance(value, RateBreakdown):
+                    emit((bpp, value))
+
+            desk.compare(image, method_ids, target_bpp, report_all, emit_result)
+
+    wanted = len(SWEEP_BPPS) * len(method_ids)
+    for event in follow(work, desk.model.lock, stop):
+        if isinstance(event, Step):
+            yield Shown(None, status_html(event.fraction, event.note), True)
+        else:
+            chart.add(*event.value)
+            note = f"{len(chart.points)} of {wanted} points"
+            yield Shown(chart.value(), status_html(len(chart.points) / wanted, note), True)
+    done = len(chart.points) == wanted
+    yield Shown(chart.value(with_csv=True), status_html(None, "" if done else texts.STOPPED), False)
+
+
+class _Chart:
+    """The points of one sweep while they come in."""
+
+    def __init__(self, session: Session, picture: Picture, original: dict[str, Any]) -> None:
+        self.points: list[dict[str, Any]] = []
+        self._session = session
+        self._picture = picture
+        self._original = original
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, target_bpp: float, result: MethodResult) -> None:
+        from sprdiff.evaluation.results import method_row
+
+        stem = f"{file_stem(Path(self._picture.name).stem)[:40]}-{target_bpp:g}bpp-{result.method}"
+        encoded = result.encoded
+        facts = [bytes_text(result.num_bytes), f"{bpp_text(result.bpp)} bpp", scale_text(encoded.scale)]
+        self.points.append(
+            {
+                "method": result.method,
+                "label": result.label,
+                "bpp": result.bpp,
+                "target": f"{target_bpp:g}",
+                "over_budget": encoded.over_budget,
+                "facts": facts,
+                "cells": metric_cells(result.metrics),
+                "picture": self._session.save_picture(result.image, stem),
+                "file": self._session.save_bytes(encoded.data, stem, encoded.extension),
+            }
+        )
+        self._rows.append({"image": self._picture.name} | method_row(result, target_bpp=target_bpp))
+
+    def value(self, *, with_csv: bool = False) -> dict[str, Any]:
+        from sprdiff.evaluation.results import csv_text
+
+        table = None
+        if with_csv and self._rows:
+            stem = f"{file_stem(Path(self._picture.name).stem)[:40]}-sweep"
+            table = self._session.save_bytes(csv_text(self._rows).encode(), stem, ".csv")
+        return {
+            "title": self._picture.name,
+            "size": [self._picture.width, self._picture.height],
+            "original": self._original,
+            "columns": metric_columns(),
+            "points": list(self.points),
+            "csv": table,
+        }
