@@ -1,11 +1,9 @@
-"""Presets: the sizes of every part, as frozen records that are saved beside a checkpoint."""
+"""Presets: the sizes of every part. A checkpoint carries its own in the ``config.json`` of each part."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,12 +11,10 @@ class ModelConfig:
     """Constructor arguments of each part; what is not named takes the part's own default.
 
     Attributes:
-        preset: its name.
         vae, distortion_encoder, semantic_encoder, fusion, latent_codec, coarse, conditions, unet,
             scheduler: keyword arguments of the parts, by part.
     """
 
-    preset: Literal["tiny", "base"]
     vae: dict[str, Any] = field(default_factory=dict)
     distortion_encoder: dict[str, Any] = field(default_factory=dict)
     semantic_encoder: dict[str, Any] = field(default_factory=dict)
@@ -29,26 +25,8 @@ class ModelConfig:
     unet: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """The record as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> ModelConfig:
-        """The record in JSON text.
-
-        Raises:
-            ValueError: a key is unknown.
-        """
-        values = json.loads(text)
-        unknown = values.keys() - {f.name for f in dataclasses.fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown configuration keys: {', '.join(sorted(unknown))}")
-        return cls(**values)
-
 
 TINY = ModelConfig(
-    preset="tiny",
     semantic_encoder={
         "hidden_size": 192,
         "num_hidden_layers": 6,
@@ -80,4 +58,5 @@ TINY = ModelConfig(
         "clip_sample": False,
     },
 )
-PRESETS = {"tiny": TINY}
+PRESETS: dict[str, ModelConfig] = {"tiny": TINY}
+"""By name. The paper-scale preset joins when its parts can be trained; see README."""

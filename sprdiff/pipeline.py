@@ -46,7 +46,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         decode: bytes -> y_hat -> x_coarse, latents_hat
                 x_coarse -> semantic tokens, pixel features -> denoiser -> VAE decoder -> x_hat
 
-    The two presets differ in the parts only; a checkpoint is a folder in diffusers' layout.
+    Checkpoints differ in the sizes of the parts only; each is a folder in diffusers' layout.
 
     Args:
         vae, distortion_encoder, semantic_encoder: the triple encoder; the VAE's decoder and the semantic
@@ -134,6 +134,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         target_bpp: float | None = None,
         quality: int | None = None,
         max_bytes: int | None = None,
+        analysis: Tensor | None = None,
     ) -> EncodedImage:
         """A picture's stream at a quality, or the best one within a budget on the whole file.
 
@@ -143,6 +144,7 @@ class SPRDiffPipeline(DiffusionPipeline):
                 stream is returned, marked ``over_budget``.
             quality: 0 (smallest) to 255 (best), instead of a budget.
             max_bytes: budget in bytes, instead of ``target_bpp``.
+            analysis: what :meth:`analyze` returned for this picture, to spare doing it again.
         Raises:
             SettingsError: not exactly one of the three is given, or it is out of range.
             InputImageError: the picture is outside the limits.
@@ -157,7 +159,7 @@ class SPRDiffPipeline(DiffusionPipeline):
             max_bytes = budget_bytes(check_bpp(target_bpp), image.width, image.height)
 
         # 2. Analysis, once for all qualities
-        y = self.analyze(image)  # (1, M, H/16, W/16)
+        y = self.analyze(image) if analysis is None else analysis  # (1, M, H/16, W/16)
 
         # 3. Quantization and entropy coding, for a budget by bisection over quality
         def code(at: int) -> bytes:

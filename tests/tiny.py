@@ -12,7 +12,6 @@ from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training.transform_stages import step_sizes
 
 SMALL = ModelConfig(
-    preset="tiny",
     vae={"latent_channels": 4, "encoder_channels": 16, "encoder_depth": 1,
          "decoder_channels": (16, 8, 8, 8), "decoder_depths": (1, 1, 1)},
     distortion_encoder={"channels": 24, "hidden_channels": 16, "depth": 1},

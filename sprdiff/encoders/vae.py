@@ -16,8 +16,8 @@ class KLTAutoencoder(ModelMixin, ConfigMixin):
     """A small deterministic autoencoder at stride 8 that starts from the KLT of 8 x 8 blocks.
 
     The linear path is the whitened KLT and its inverse, so an untrained model already is an orthonormal
-    block codec; residual networks around it are trained. The preset ``base`` has diffusers'
-    ``AutoencoderKL`` in its place (Rombach et al. 2022, arXiv:2112.10752)::
+    block codec; residual networks around it are trained. :func:`encode_latents` and
+    :func:`decode_latents` take diffusers' ``AutoencoderKL`` (arXiv:2112.10752) in its place::
 
         x --unshuffle 8--+--- KLT ---(+)--> latents --+--- inverse KLT ---(+)--> x_hat
                          +-- network --^              +-- up, up, up ------^
