@@ -23,8 +23,9 @@ from sprdiff.training.loop import Stage
 # Lagrangian below was found to balance (0.03 bits per pixel).
 STEP_LOW, STEP_HIGH = 1600.0, 110.0
 STEP_REFERENCE, LAMBDA_REFERENCE = 320.0, 2.5e-4
-# Late in training the rate is taken from rounded symbols; noise overstates what rare symbols cost.
-NOISY_UNTIL = 0.5
+# For a first share of the training the rate is taken from noisy symbols, whose gradients are good, then
+# from rounded ones: noise overstates what symbols cost that are almost always zero, here by a factor of two.
+NOISY_UNTIL = {"distortion": 0.5, "codec": 0.1}
 
 
 def step_sizes(num_anchors: int) -> Tensor:
@@ -101,8 +102,11 @@ class CodecObjective(nn.Module):
 
     latents_weight = 0.02
 
-    def __init__(self, parts: dict[str, nn.Module], frozen: dict[str, nn.Module], with_fusion: bool) -> None:
+    def __init__(
+        self, parts: dict[str, nn.Module], frozen: dict[str, nn.Module], with_fusion: bool, noisy_until: float
+    ) -> None:
         super().__init__()
+        self.noisy_until = noisy_until
         self.trained = nn.ModuleDict(parts)
         # In a tuple, so that the frozen parts are not this module's parameters.
         self._frozen = (frozen,)
@@ -123,7 +127,7 @@ class CodecObjective(nn.Module):
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         quality = torch.rand(len(x), device=x.device) * MAX_QUALITY
         y, latents = self.analysis(x)
-        out = self.trained["latent_codec"](y, quality, noisy_rate=progress < NOISY_UNTIL)
+        out = self.trained["latent_codec"](y, quality, noisy_rate=progress < self.noisy_until)
         x_coarse, latents_hat = self.trained["coarse"](out.y_hat, quality)
         bpp = (out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2])
         mse = (x_coarse.float() - x).pow(2).mean((1, 2, 3)) * 127.5**2
@@ -185,7 +189,9 @@ class DistortionStage(_RateDistortionStage):
             self.trained["distortion_encoder"].init_from_klt(basis)
             codec.init_from_statistics(rms, step_sizes(codec.config.num_anchors))
             self.trained["coarse"].init_from_klt(basis, rms, vae.klt.weight[:, :, 0, 0])
-        self.objective = CodecObjective(self.trained, {"vae": vae}, with_fusion=False)
+        self.objective = CodecObjective(
+            self.trained, {"vae": vae}, with_fusion=False, noisy_until=NOISY_UNTIL[self.name]
+        )
 
     def save(self, folder: Path) -> None:
         self.trained["distortion_encoder"].save_pretrained(folder / "distortion_encoder")
@@ -220,4 +226,6 @@ class CodecStage(_RateDistortionStage):
             if data is not None:
                 rms = frozen["distortion_encoder"](data.batch(32)).pow(2).mean((0, 2, 3)).sqrt()
             self.trained["fusion"].from_distortion.weight.div_(rms[:, None, None].clamp_min(1e-3))
-        self.objective = CodecObjective(self.trained, frozen, with_fusion=True)
+        self.objective = CodecObjective(
+            self.trained, frozen, with_fusion=True, noisy_until=NOISY_UNTIL[self.name]
+        )
