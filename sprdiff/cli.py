@@ -1,4 +1,4 @@
-"""The command line: ``python -m sprdiff compress | decompress | info | compare | evaluate``.
+"""The command line: ``python -m sprdiff compress | decompress | info | compare | evaluate | plot | report``.
 
 Exit code 0: done. 1: ``evaluate`` had to skip images. 2: bad input, with one line on stderr. 130:
 interrupted. Libraries that take seconds to import are imported within the commands, so that ``--help`` is
@@ -21,14 +21,15 @@ from sprdiff import cli_texts as texts
 from sprdiff import console
 from sprdiff.bitstream import read_header
 from sprdiff.budget import check_bpp
+from sprdiff.cli_evaluation import evaluate, plot, report
+from sprdiff.cli_options import METHODS, METRICS, Json, Methods, Metrics, Model, Steps, load_pipeline, split
 from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
 from sprdiff.files import Job, check_folder, plan_jobs, write_file
 from sprdiff.metrics import rate
-from sprdiff.weights import default_checkpoint
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
-    from sprdiff.types import DecodedImage, EncodedImage, Progress
+    from sprdiff.types import DecodedImage, EncodedImage
 
 app = typer.Typer(
     name="sprdiff",
@@ -39,14 +40,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-_METHODS = "sprdiff-coarse,sprdiff-final,jpeg,webp,jpeg2000,avif"
-_METRICS = "psnr-rgb,ms-ssim-rgb,ms-ssim-y,lpips-alex,lpips-vgg,dists"
-
-Model = Annotated[str | None, typer.Option(help="Checkpoint folder or Hub id; the embedded one by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Diffusion steps of the final picture; 1 by default.")]
-Methods = Annotated[str, typer.Option(help="Method ids, separated by commas.")]
-Metrics = Annotated[str, typer.Option(help="Metric ids, separated by commas.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -168,7 +161,7 @@ def info(
     record: dict[str, Any] = {"input": str(path)} | asdict(header)
     with console.progress_bar() as progress:
         try:
-            pipeline = _load_pipeline(model, progress)
+            pipeline = load_pipeline(model, progress)
             if pipeline.fingerprint.startswith(header.fingerprint):
                 record |= asdict(pipeline.inspect(data))
             else:
@@ -191,8 +184,8 @@ def compare(
     path: Annotated[Path, typer.Argument(metavar="IN")],
     bpp: Annotated[float, typer.Option(help="Budget of every file in bits per pixel.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures, the files and results.json.")],
-    methods: Methods = _METHODS,
-    metrics: Metrics = _METRICS,
+    methods: Methods = METHODS,
+    metrics: Metrics = METRICS,
     steps: Steps = None,
     model: Model = None,
     as_json: Json = False,
@@ -209,7 +202,7 @@ def compare(
         from sprdiff.images import load_image
         from sprdiff.methods import check_methods, needs_pipeline
 
-        method_ids, metric_ids = check_methods(_split(methods)), check_metrics(_split(metrics))
+        method_ids, metric_ids = check_methods(split(methods)), check_metrics(split(metrics))
         if path.resolve().parent == out.resolve() and path.stem in {"original", *method_ids}:
             raise SettingsError(f"A picture in {out} would overwrite the input {path.name}.")
         image = load_image(path)
@@ -217,7 +210,7 @@ def compare(
             image,
             out,
             method_ids,
-            _load_pipeline(model, progress) if needs_pipeline(method_ids) else None,
+            load_pipeline(model, progress) if needs_pipeline(method_ids) else None,
             target_bpp=bpp,
             metrics=metric_ids,
             num_inference_steps=steps or 1,
@@ -231,56 +224,8 @@ def compare(
     console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
 
 
-@app.command()
-def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR")],
-    bpp: Annotated[str, typer.Option(help="Budgets in bits per pixel, separated by commas.")],
-    out: Annotated[Path, typer.Option(help="Folder for rows and means; an earlier run in it is continued.")],
-    methods: Methods = _METHODS,
-    metrics: Metrics = _METRICS,
-    steps: Steps = None,
-    model: Model = None,
-    as_json: Json = False,
-) -> int:
-    """Measure methods on every image of a folder; exit code 1 if images had to be skipped."""
-    bpps = [check_bpp(_number(value)) for value in _split(bpp)]
-    if not folder.is_dir():
-        raise SettingsError(f"There is no folder {folder}.")
-    check_folder(out)
-    with console.progress_bar(lines_when_piped=True) as progress:
-        from sprdiff.evaluation.comparison import check_metrics
-        from sprdiff.evaluation.runner import evaluate as run
-        from sprdiff.evaluation.runner import find_images
-        from sprdiff.methods import check_methods, needs_pipeline
-
-        method_ids, metric_ids = check_methods(_split(methods)), check_metrics(_split(metrics))
-        find_images(folder, out)
-        evaluation = run(
-            folder,
-            method_ids,
-            bpps,
-            out,
-            pipeline=_load_pipeline(model, progress) if needs_pipeline(method_ids) else None,
-            metrics=metric_ids,
-            num_inference_steps=steps or 1,
-            progress=progress,
-            on_failure=lambda name, message: console.fail(f"{name}: {message} (skipped)"),
-        )
-    record = {"out": str(out), "computed": evaluation.computed, **evaluation.summary}
-    lines = [texts.mean(row) for row in evaluation.summary["means"]]
-    lines += texts.dashes(
-        (metric, why)
-        for row in evaluation.summary["means"]
-        for metric, value in row["metrics"].items()
-        for why in value.get("reasons", [])
-    )
-    console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
-    return 1 if evaluation.failed else 0
-
-
-def _load_pipeline(model: str | None, progress: Progress) -> SPRDiffPipeline:
-    progress(0.0, "Loading the model")
-    return sprdiff.SPRDiffPipeline.from_pretrained(model or default_checkpoint())
+for _command in (evaluate, plot, report):
+    app.command()(_command)
 
 
 def _run_jobs(
@@ -295,7 +240,7 @@ def _run_jobs(
     records = []
     failed = False
     with console.progress_bar() as progress:
-        pipeline = _load_pipeline(model, progress)
+        pipeline = load_pipeline(model, progress)
         for index, job in enumerate(jobs):
             progress(index / len(jobs), f"{job.source.name}: {doing}")
             try:
@@ -343,14 +288,3 @@ def _encoded_record(encoded: EncodedImage, target_bpp: float | None) -> dict[str
         "over_budget": encoded.over_budget,
         **encoded.settings,
     }
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise SettingsError(f"{text!r} is not a number.") from error

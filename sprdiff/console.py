@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,8 @@ def progress_bar(*, lines_when_piped: bool = False) -> Iterator[ProgressCallback
             yield _line_writer() if lines_when_piped else lambda share, text: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
+        # Steps may take minutes, and the time left is estimated from those of the last half hour.
+        with Progress(*columns, console=console, transient=True, speed_estimate_period=1800) as bar:
             task = bar.add_task("", total=1.0)
             # Markup off: a file name may hold square brackets.
             yield lambda share, text: bar.update(task, completed=share, description=text.replace("[", r"\["))
@@ -52,14 +54,30 @@ def show(record: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 def _line_writer() -> ProgressCallback:
     last = ""
+    begun: tuple[float, float] | None = None  # when the first share was told, and that share
 
     def write(share: float, text: str) -> None:
-        nonlocal last
-        if text != last:
-            print(f"{share:4.0%} {text}", file=sys.stderr, flush=True)
+        nonlocal last, begun
+        now = time.monotonic()
+        begun = begun or (now, share)
+        if text and text != last:
+            print(
+                f"{share:4.0%} {text}{_time_left(now - begun[0], share - begun[1], 1 - share)}",
+                file=sys.stderr,
+            )
+            sys.stderr.flush()
         last = text
 
     return write
+
+
+def _time_left(seconds: float, done: float, left: float) -> str:
+    """At the speed so far; empty while that is not known, and at the end."""
+    if done <= 0 or left <= 0:
+        return ""
+    minutes, rest = divmod(round(seconds * left / done), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f", {hours}:{minutes:02}:{rest:02} left"
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,8 @@ Both outputs of SPRDiff come from one stream::
                                                        sprdiff-coarse               sprdiff-final
 
 so the two adapters share that work: one encode for the same image and budget, and one decode that waits
-between its two pictures. The time that is reported for each is that of all it needed from the start.
+between its two pictures. The analysis, with which every encode begins, is also shared by all budgets of an
+image. The time that is reported for each is that of all it needed from the start.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ METHODS: dict[str, str] = {
 _CAPACITY = 2  # images in flight: a page serves two at once, and each may hold 192 MB of pixels
 
 _Value = TypeVar("_Value")
+
+# The last analysis of each pipeline with the SHA-256 of its image and its seconds. One is enough: budgets of
+# an image are asked for in a row, and for a large photograph it takes a hundred megabytes.
+_analyses: weakref.WeakKeyDictionary[SPRDiffPipeline, tuple[str, object, float]] = weakref.WeakKeyDictionary()
+_analyses_lock = threading.Lock()
 
 
 def check_methods(ids: Iterable[str]) -> list[str]:
@@ -154,14 +160,14 @@ class _SharedWork:
         weakref.finalize(self, _abandon_all, self._decodes)
 
     def encode(self, image: Image.Image, max_bytes: int) -> tuple[EncodedImage, float]:
-        content = hashlib.sha256(f"{image.mode} {image.size}".encode())
-        content.update(image.tobytes())
-        key = (content.hexdigest(), max_bytes)
+        content = _content_hash(image)
+        key = (content, max_bytes)
         with self._encode_lock:
             if key not in self._encodes:
+                analysis, seconds = _analyze(self._pipeline, image, content)
                 started = time.perf_counter()
-                encoded = self._pipeline.encode(image, max_bytes=max_bytes)
-                _remember(self._encodes, key, (encoded, time.perf_counter() - started))
+                encoded = self._pipeline.encode(image, max_bytes=max_bytes, analysis=analysis)
+                _remember(self._encodes, key, (encoded, seconds + time.perf_counter() - started))
             self._encodes.move_to_end(key)
             return self._encodes[key]
 
@@ -262,6 +268,26 @@ class _PausedDecode:
 
 class _AbandonedError(Exception):
     """Unwinds a decode that nobody waits for."""
+
+
+def _content_hash(image: Image.Image) -> str:
+    content = hashlib.sha256(f"{image.mode} {image.size}".encode())
+    content.update(image.tobytes())
+    return content.hexdigest()
+
+
+def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, content: str) -> tuple[object, float]:
+    """The analysis of an image and its seconds, done now or for an earlier budget."""
+    with _analyses_lock:
+        known = _analyses.get(pipeline)
+    if known is not None and known[0] == content:
+        return known[1:]
+    started = time.perf_counter()
+    analysis = pipeline.analyze(image)
+    seconds = time.perf_counter() - started
+    with _analyses_lock:
+        _analyses[pipeline] = (content, analysis, seconds)
+    return analysis, seconds
 
 
 def _remember(cache: OrderedDict, key: object, value: _Value) -> list[_Value]:

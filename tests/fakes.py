@@ -29,7 +29,8 @@ class FakePipeline:
         fingerprint: SHA-256 in hexadecimal; a stream of another fingerprint is refused.
         seconds: how long each encode, coarse decode and diffusion step takes at least.
     Attributes:
-        calls: how often ``encode`` and ``decompress`` were called, a ``coarse`` and a ``final`` image made.
+        calls: how often ``analyze``, ``encode`` and ``decompress`` were called, a ``coarse`` and a
+            ``final`` image made.
     """
 
     def __init__(self, fingerprint: str = FINGERPRINT, seconds: float = 0.0) -> None:
@@ -44,6 +45,11 @@ class FakePipeline:
             raise WeightsError(f"There is no checkpoint at {folder_or_hub_id}.")
         return cls()
 
+    def analyze(self, image: Image.Image) -> Image.Image:
+        """What all qualities start from."""
+        self.calls["analyze"] += 1
+        return image.convert("RGB")
+
     def encode(
         self,
         image: Image.Image,
@@ -51,6 +57,7 @@ class FakePipeline:
         target_bpp: float | None = None,
         quality: int | None = None,
         max_bytes: int | None = None,
+        analysis: Image.Image | None = None,
     ) -> EncodedImage:
         """The best stream within the budget, or of the quality; exactly one of the three is given."""
         self.calls["encode"] += 1
@@ -63,7 +70,7 @@ class FakePipeline:
         if min(image.size) < 16:
             raise InputImageError(f"Images must be at least 16 x 16, got {image.width} x {image.height}.")
         time.sleep(self.seconds)
-        image = image.convert("RGB")
+        image = self.analyze(image) if analysis is None else analysis
         if target_bpp is not None:
             max_bytes = int(target_bpp * image.width * image.height / 8)
         data = self._stream(image, 0 if quality is None else quality)

@@ -70,7 +70,7 @@ def test_sprdiff_comes_first_and_before_its_diffusion_has_run():
     assert next(results).method == "sprdiff-coarse"
     assert pipeline.calls["final"] == 0
     assert [result.method for result in results] == ["sprdiff-final", "jpeg"]
-    assert pipeline.calls == {"encode": 1, "decompress": 1, "coarse": 1, "final": 1}
+    assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}
 
 
 def test_closing_cancels_what_has_not_begun():
@@ -223,15 +223,30 @@ def test_an_image_that_changed_is_measured_again_and_counted_once(folder, tmp_pa
 def test_rows_of_other_settings_are_not_mixed(folder, tmp_path):
     out = tmp_path / "out"
     _evaluate(folder, out, bpps=[1.0], methods=["jpeg"])
-    _evaluate(folder, out, bpps=[1.0])  # baselines alone go with any checkpoint
-    with pytest.raises(SettingsError, match="holds rows with fingerprint"):
-        _evaluate(folder, out, FakePipeline("ab" * 32))
+    _evaluate(folder, out, bpps=[1.0])
     with pytest.raises(SettingsError, match="holds rows with metrics"):
         _evaluate(folder, out, metrics=["ms-ssim-rgb"])
     with pytest.raises(SettingsError, match="holds rows with num_inference_steps 1, now it is 2"):
         _evaluate(folder, out, num_inference_steps=2)
-    evaluation = _evaluate(folder, out, bpps=[1.0], methods=["jpeg"])
-    assert evaluation.summary["settings"]["fingerprint"] == FINGERPRINT
+
+
+def test_another_checkpoint_makes_its_rows_anew_and_keeps_those_of_the_baselines(folder, tmp_path):
+    out = tmp_path / "out"
+    first = _evaluate(folder, out, bpps=[1.0], methods=["jpeg"])
+    assert first.summary["settings"]["fingerprint"] is None
+    assert _evaluate(folder, out, bpps=[1.0]).computed == 4  # two outputs of SPRDiff, two images
+    other = FakePipeline("ab" * 32)
+    evaluation = _evaluate(folder, out, other, bpps=[1.0])
+    assert evaluation.computed == 4
+    assert other.calls["encode"] == 2
+    assert evaluation.summary["settings"]["fingerprint"] == other.fingerprint
+    assert [mean["images"] for mean in evaluation.summary["means"]] == [2, 2, 2]
+    fingerprints = {row["method"]: row["fingerprint"] for row in read_rows(out / "rows.jsonl")[-4:]}
+    assert fingerprints == {"sprdiff-coarse": other.fingerprint, "sprdiff-final": other.fingerprint}
+    again = _evaluate(folder, out, bpps=[1.0], methods=["jpeg"])  # baselines alone go with any checkpoint
+    assert again.computed == 0
+    assert again.summary["settings"]["fingerprint"] == other.fingerprint
+    assert len(again.summary["means"]) == 3
 
 
 def test_foreign_files_in_the_output_folder_are_refused(folder, tmp_path):
@@ -249,6 +264,11 @@ def test_progress_counts_rows_and_ends_at_all(folder, tmp_path):
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
     assert len(set(shares)) == 2 * 2 * 3 + 1
+    shares.clear()
+    _evaluate(
+        folder, tmp_path / "out", bpps=[1.0, 2.0, 3.0], progress=lambda share, text: shares.append(share)
+    )
+    assert shares[0] == pytest.approx(2 / 3)  # an estimate of the time left begins from what there is
 
 
 def test_no_image_is_an_error(tmp_path):

@@ -77,7 +77,7 @@ def test_both_outputs_share_one_encode_and_one_decode(image):
     shown = coarse.decompress(encoded.data, size=SIZE)
     assert pipeline.calls["final"] == 0  # the coarse picture is there before the diffusion runs
     finished = final.decompress(encoded.data, size=SIZE)
-    assert pipeline.calls == {"encode": 1, "decompress": 1, "coarse": 1, "final": 1}
+    assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}
     expected = FakePipeline().decompress(encoded.data)
     assert shown.tobytes() == expected.coarse.tobytes()
     assert finished.tobytes() == expected.final.tobytes()
@@ -159,4 +159,4 @@ def test_threads_share_the_work_too(image):
     with ThreadPoolExecutor(4) as pool:
         pictures = list(pool.map(code, [coarse, final] * 4))
     assert len(set(pictures)) == 2
-    assert pipeline.calls == {"encode": 1, "decompress": 1, "coarse": 1, "final": 1}
+    assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -22,13 +24,15 @@ Row = dict[str, Any]
 
 _LIBRARIES = (
     *("torch", "torchvision", "diffusers", "transformers", "compressai", "numpy", "pillow"),
-    *("pillow-heif", "pillow-jxl-plugin", "lpips", "pyiqa", "pytorch-msssim"),
+    *("pillow-heif", "pillow-jxl-plugin", "lpips", "pyiqa", "pytorch-msssim", "torchmetrics"),
 )
-_ENCODERS = {"jpeg": "libjpeg_turbo", "webp": "webp", "jpeg2000": "jpg_2000", "avif": "avif"}
+_ENCODERS = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "openjpeg": "jpg_2000", "libavif": "avif"}
 
 
 def method_row(result: MethodResult, *, target_bpp: float) -> Row:
-    """One result as JSON data: bytes, bpp, scale, settings, metrics, reasons of the dashes, seconds."""
+    """One result as JSON data: bytes, bpp, scale, settings, hashes of the file and of the decoded pixels,
+    metrics, reasons of the dashes, seconds.
+    """
     encoded = result.encoded
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
@@ -47,6 +51,8 @@ def method_row(result: MethodResult, *, target_bpp: float) -> Row:
         "over_budget": encoded.over_budget,
         "scale": encoded.scale,
         "settings": dict(encoded.settings),
+        "file_sha256": hashlib.sha256(encoded.data).hexdigest(),
+        "picture_sha256": hashlib.sha256(result.image.tobytes()).hexdigest(),
         "metrics": values,
         "reasons": reasons,
         "encode_seconds": round(result.encode_seconds, 4),
@@ -95,8 +101,15 @@ def read_rows(path: Path) -> list[Row]:
 
 def append_row(path: Path, row: Row) -> None:
     """Adds one line and hands it to the disk, so that a kill loses at most the row in the making."""
+    append_rows(path, [row])
+
+
+def append_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Adds a line for each row, all in one write; no row, no file."""
+    if not rows:
+        return
     with path.open("ab") as file:
-        file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        file.write(b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))
         file.flush()
         os.fsync(file.fileno())
 
@@ -120,7 +133,7 @@ def json_text(data: object) -> str:
 
 
 def environment() -> dict[str, Mapping[str, Any]]:
-    """Versions of what took part, and the machine."""
+    """Versions of the libraries and of the encoders within them, and the machine."""
     versions = {"sprdiff": sprdiff.__version__, "python": platform.python_version()}
     for library in _LIBRARIES:
         try:
@@ -128,8 +141,46 @@ def environment() -> dict[str, Mapping[str, Any]]:
         except importlib.metadata.PackageNotFoundError:
             continue
     encoders = {name: features.version(feature) for name, feature in _ENCODERS.items()}
-    machine = {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    encoders |= _more_encoders()
+    machine = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+    }
     return {"versions": versions, "encoders": encoders, "machine": machine}
+
+
+def _more_encoders() -> dict[str, str]:
+    """The codecs that libraries wrap: libavif, libheif."""
+    found = {}
+    if features.check("avif"):
+        from PIL import _avif  # Pillow tells these versions nowhere else
+
+        found["avif-codecs"] = _avif.codec_versions()
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        about = pillow_heif.libheif_info()
+        found["heic"] = f"libheif {about['libheif']}, {about['HEIF']}"
+    return found
+
+
+def _processor() -> str:
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        for line in cpu_info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return None
 
 
 def _metric_ids(rows: Iterable[Row]) -> list[str]:
