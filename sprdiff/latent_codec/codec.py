@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from sprdiff.latent_codec.context import SpaceChannelContext, checkerboard
+from sprdiff.latent_codec.context import Pass, SpaceChannelContext, checkerboard
 from sprdiff.latent_codec.entropy import MAX_SYMBOL, EntropyTables, SymbolDecoder, SymbolEncoder
 from sprdiff.latent_codec.gaussian import NUM_SCALES, build_tables, gaussian_bits, index_of, scale_of
 from sprdiff.latent_codec.hyperprior import HyperAnalysis, HyperSynthesis
@@ -23,6 +24,9 @@ HYPER_STRIDE = 4
 _ONE = 2.0**FRACTION_BITS
 # A scale index is a tenth of a natural logarithm, so one unit changes little.
 _INDEX_UNIT = 32.0
+
+PassCoder = Callable[[Pass, Tensor, Tensor, Tensor], Tensor]
+"""(pass, mean in fixed point, table indexes, mask of the coded symbols) to all symbols of the pass, int64."""
 
 
 @dataclass(frozen=True)
@@ -193,35 +197,29 @@ class LatentCodec(ModelMixin, ConfigMixin):
         y_scaled = y * gain
         z = self.h_a(y_scaled).round().double().clamp(-MAX_SYMBOL, MAX_SYMBOL)
         z_indexes = self._z_indexes(quality, z.shape)
-        # A z symbol whose table is degenerate is zero for the decoder, so it is for the encoder.
-        z = torch.where(z_indexes >= self.config.skip_index, z, 0.0)
-        parts = [self._coded(z, z_indexes)]
-        y_double = y_scaled.double() * _ONE
+        coded = z_indexes >= self.config.skip_index
+        # A symbol that is not coded is zero for the decoder, so it is for the encoder.
+        z = torch.where(coded, z, 0.0)
+        parts = [(z[coded].long(), z_indexes[coded])]
+        y_scaled = y_scaled.double()
 
-        def choose(target: Tensor, indexes: Tensor) -> Tensor:
-            residual = target / _ONE
+        def choose(step: Pass, mean: Tensor, indexes: Tensor, coded: Tensor) -> Tensor:
+            residual = y_scaled[:, step.start : step.stop] - mean / _ONE
             symbols = residual.round().clamp(-MAX_SYMBOL, MAX_SYMBOL).long()
             if bit_price:
-                for _ in range(2):
-                    smaller = symbols - symbols.sign()
-                    saved = self.tables.bits(symbols, indexes) - self.tables.bits(smaller, indexes)
-                    added = (residual - smaller) ** 2 - (residual - symbols) ** 2
-                    symbols = torch.where(added < bit_price * saved, smaller, symbols)
+                symbols = self._cheaper(symbols, residual, indexes, bit_price)
+            parts.append((symbols[coded], indexes[coded]))
             return symbols
 
-        y_hat = self._run_passes(
-            z,
-            quality,
-            lambda step, mean, indexes, coded: self._emit(
-                parts, choose, y_double, step, mean, indexes, coded
-            ),
-        )
-        bits = [float(self.tables.bits(symbols, indexes).sum()) for symbols, indexes in parts]
-        return LatentSymbols(y_hat, parts, bits[0], sum(bits[1:]))
+        return self._symbols(self._run_passes(z, quality, choose), parts)
 
-    def _emit(self, parts, choose, y_double, step, mean, indexes, coded) -> Tensor:
-        symbols = choose(y_double[:, step.start : step.stop] - mean, indexes)
-        parts.append((symbols[coded], indexes[coded]))
+    def _cheaper(self, symbols: Tensor, residual: Tensor, indexes: Tensor, bit_price: float) -> Tensor:
+        """Symbols moved towards zero, by up to two, where the saved bits are worth the added error."""
+        for _ in range(2):
+            smaller = symbols - symbols.sign()
+            saved = self.tables.bits(symbols, indexes) - self.tables.bits(smaller, indexes)
+            added = (residual - smaller) ** 2 - (residual - symbols) ** 2
+            symbols = torch.where(added < bit_price * saved, smaller, symbols)
         return symbols
 
     def compress(self, symbols: LatentSymbols) -> bytes:
@@ -252,24 +250,22 @@ class LatentCodec(ModelMixin, ConfigMixin):
         z[coded] = z_symbols.double()
         parts = [(z_symbols, z_indexes[coded])]
 
-        def read(step, mean, indexes, coded) -> Tensor:
+        def read(step: Pass, mean: Tensor, indexes: Tensor, coded: Tensor) -> Tensor:
             symbols = decoder.pop(indexes[coded]).to(indexes.device)
             parts.append((symbols, indexes[coded]))
             full = torch.zeros_like(indexes)
             full[coded] = symbols
             return full
 
-        y_hat = self._run_passes(z, quality, read)
-        bits = [float(self.tables.bits(symbols, indexes).sum()) for symbols, indexes in parts]
-        return LatentSymbols(y_hat, parts, bits[0], sum(bits[1:]))
+        return self._symbols(self._run_passes(z, quality, read), parts)
 
     def dequantize(self, symbols: LatentSymbols, quality: int) -> Tensor:
         """y_hat in the units of y, (1, M, H, W) float32."""
         inverse_gain = self.log_inverse_gain(torch.tensor([quality], device=self.cdfs.device)).exp()
         return (symbols.y_hat / _ONE).float() * inverse_gain
 
-    def _run_passes(self, z_hat: Tensor, quality: int, code) -> Tensor:
-        """y_hat in fixed point; ``code(step, mean, indexes, coded)`` gives each pass's symbols."""
+    def _run_passes(self, z_hat: Tensor, quality: int, code: PassCoder) -> Tensor:
+        """y_hat in fixed point, (1, M, H, W); ``code`` gives the symbols of each pass."""
         features = self.h_s.fixed(z_hat, quality)
         base = self.y_scale.fixed(quality)
         anchors = checkerboard(*features.shape[-2:], device=features.device)
@@ -290,9 +286,9 @@ class LatentCodec(ModelMixin, ConfigMixin):
     def _z_indexes(self, quality: int, shape) -> Tensor:
         return self._to_indexes(self.z_scale.fixed(quality)).expand(shape)
 
-    def _coded(self, symbols: Tensor, indexes: Tensor) -> tuple[Tensor, Tensor]:
-        coded = indexes >= self.config.skip_index
-        return symbols[coded].long(), indexes[coded]
+    def _symbols(self, y_hat: Tensor, parts: list[tuple[Tensor, Tensor]]) -> LatentSymbols:
+        bits = [float(self.tables.bits(symbols, indexes).sum()) for symbols, indexes in parts]
+        return LatentSymbols(y_hat, parts, bits[0], sum(bits[1:]))
 
     @staticmethod
     def _to_indexes(fixed: Tensor) -> Tensor:
