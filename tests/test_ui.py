@@ -364,6 +364,27 @@ def test_a_failed_run_waits_for_nothing(session, picture):
     assert seen[-1].viewer["pending"] == [] and not seen[-1].running
 
 
+def test_a_new_picture_takes_the_viewer_from_a_run(session, picture):
+    desk = Desk(lambda: FakePipeline(seconds=0.1), "fake")
+    frames = handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["jpeg"])
+    while (frame := next(frames)).viewer is None or len(frame.viewer["panels"]) < 2:
+        pass
+    _, value = handlers.show_picture(session, picture.path, "another.png")
+    assert list(frames) == [], "the old run draws nothing any more"
+    assert list(session.shown) == ["original"] and value["title"] == "another.png"
+
+
+def test_pictures_of_one_name_do_not_meet(desk, session, photo, tmp_path):
+    values = []
+    for image in (photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
+        image.save(tmp_path / "a.png")
+        chosen, _ = handlers.show_picture(session, str(tmp_path / "a.png"), "a.png")
+        values.append(run(desk, session, chosen, methods=[])[-1].viewer)
+    for value, image in zip(values, (photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)), strict=True):
+        with Image.open(value["panels"][0]["picture"]["path"]) as shown:
+            assert same(shown, image)
+
+
 def test_the_slider_takes_only_panels_on_view(desk, session, picture):
     run(desk, session, picture, methods=["jpeg"])
     assert [name for _, name in handlers.panel_choices(session)] == [

@@ -22,12 +22,7 @@ def build_decode_tab(desk: Desk) -> None:
                 accept=".spr",
                 label=texts.DECODE_LABEL,
             )
-            status = gr.HTML(
-                handlers.status_html(None, ""),
-                js_on_load=None,
-                apply_default_css=False,
-                elem_id="decode-status",
-            )
+            status = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="decode-status")
             gr.HTML(
                 f'<div class="control-head"><h2>{html.escape(texts.DECODE_TITLE)}</h2>'
                 f"<p>{html.escape(texts.DECODE_LEAD)}</p></div>",

@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder
 from sprdiff.errors import SettingsError, SPRDiffError
 from sprdiff.types import Progress, RateBreakdown
 from sprdiff.ui import texts
-from sprdiff.ui.desk import Desk, Picture
+from sprdiff.ui.desk import Desk, Picture, comparison_key
 from sprdiff.ui.jobs import Step, follow
 from sprdiff.ui.panels import (
     bpp_text,
@@ -93,7 +93,7 @@ def show_picture(session: Session, path: str, name: str) -> tuple[Picture, dict[
     from sprdiff.images import load_image
 
     image = load_image(path)
-    session.stop()
+    session.new_run()
     picture = Picture(path, name, *image.size)
     panel = original_panel(
         session.save_picture(image, f"{file_stem(Path(name).stem)[:40]}-original"), *image.size
@@ -138,6 +138,12 @@ def run_comparison(
     stop = session.new_run()
     yield Shown(None, status_html(0.0, texts.READING_PICTURE), True)
     image = load_image(picture.path)
+    key = (picture.name, *comparison_key(image, method_ids, target_bpp))
+    finished = session.finished(key)
+    if finished is not None:
+        session.show(finished["panels"])
+        yield Shown(finished, status_html(None, texts.CACHED), False)
+        return
     board = _Board(session, picture, target_bpp, method_ids, image)
     remembered = desk.remembered(image, method_ids, target_bpp)
     if remembered is not None:
@@ -145,6 +151,7 @@ def run_comparison(
             board.add(result)
         board.rate = remembered.rate
         board.bundle(desk.model.get().fingerprint)
+        session.finish(key, board.viewer())
         yield Shown(board.viewer(), status_html(None, texts.CACHED), False)
         return
     yield Shown(board.viewer(), status_html(0.0, texts.STARTING), True)
@@ -166,9 +173,12 @@ def run_comparison(
         board.pending.clear()
         yield Shown(board.viewer(), status_html(None, ""), False)
         raise
+    if not session.is_current(stop):
+        return  # another picture or run has taken the viewer
     done = not board.pending
     if done:
         board.bundle(desk.model.get().fingerprint)
+        session.finish(key, board.viewer())
     board.pending.clear()
     yield Shown(board.viewer(), status_html(None, "" if done else texts.STOPPED), False)
 

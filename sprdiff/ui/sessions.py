@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from sprdiff.ui import texts
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+FINISHED_RUNS = 12
 
 
 class Session:
@@ -30,16 +34,37 @@ class Session:
     def __init__(self) -> None:
         self.shown: dict[str, tuple[str, str]] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="sprdiff-page-"))
+        self._finished: OrderedDict[tuple, tuple[Path, dict[str, Any]]] = OrderedDict()
         self._stop = threading.Event()
+        self._run_folder = self.folder
+        self._runs = 0
 
     def new_run(self) -> threading.Event:
-        """The switch of a new run; the run before it, if any, is stopped."""
+        """The switch of a new run, which gets a folder of its own; the run before it, if any, is stopped."""
         self._stop.set()
         self._stop = threading.Event()
+        self._runs += 1
+        self._run_folder = self.folder / str(self._runs)
+        with self._open():
+            self._run_folder.mkdir()
         return self._stop
+
+    def is_current(self, stop: threading.Event) -> bool:
+        """Whether no later run has taken the place of the one with this switch."""
+        return stop is self._stop
 
     def stop(self) -> None:
         self._stop.set()
+
+    def finish(self, key: tuple, value: dict[str, Any]) -> None:
+        """Keeps what the viewer showed at the end of the current run; the oldest beyond a dozen goes."""
+        self._finished[key] = (self._run_folder, value)
+        while len(self._finished) > FINISHED_RUNS:
+            shutil.rmtree(self._finished.popitem(last=False)[1][0], ignore_errors=True)
+
+    def finished(self, key: tuple) -> dict[str, Any] | None:
+        """What a run with the same settings ended with on this page, or None."""
+        return self._finished[key][1] if key in self._finished else None
 
     def show(self, panels: Sequence[dict[str, Any]]) -> None:
         """Keeps in mind which panels are on view."""
@@ -57,13 +82,13 @@ class Session:
         """
         from sprdiff.images import save_png  # here, since it imports torch and the page is up before that
 
-        path = self.folder / f"{file_stem(stem)}.png"
+        path = self._run_folder / f"{file_stem(stem)}.png"
         with self._open():
             save_png(image, path)
         return file_data(path)
 
     def save_bytes(self, data: bytes, stem: str, extension: str) -> dict[str, Any]:
-        path = self.folder / f"{file_stem(stem)}{extension}"
+        path = self._run_folder / f"{file_stem(stem)}{extension}"
         with self._open():
             path.write_bytes(data)
         return file_data(path)
@@ -72,7 +97,7 @@ class Session:
         self, files: Sequence[dict[str, Any]], texts_by_name: dict[str, str], stem: str
     ) -> dict[str, Any]:
         """Files of this session, each once, and texts, under their names in one archive."""
-        path = self.folder / f"{file_stem(stem)}.zip"
+        path = self._run_folder / f"{file_stem(stem)}.zip"
         with self._open(), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for name, source in {file["orig_name"]: file["path"] for file in files}.items():
                 archive.write(source, name)

@@ -65,6 +65,8 @@ def run_sweep(
             chart.add(*event.value)
             note = f"{len(chart.points)} of {wanted} points"
             yield Shown(chart.value(), status_html(len(chart.points) / wanted, note), True)
+    if not session.is_current(stop):
+        return
     done = len(chart.points) == wanted
     yield Shown(chart.value(with_csv=True), status_html(None, "" if done else texts.STOPPED), False)
 
