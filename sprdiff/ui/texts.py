@@ -90,7 +90,7 @@ HOW_STEPS = (
     ),
     (
         "The latent becomes bytes",
-        "A hyperprior and a spatial and channel context predict every symbol; a range coder writes them. "
+        "A hyperprior and a spatial and channel context predict every symbol; an entropy coder writes them. "
         "The prediction runs in exact integer arithmetic, so every machine reads the same symbols.",
     ),
     (

@@ -391,7 +391,7 @@ const drawTable = () => {
   box.append(table);
   if (shown.bundle) {
     const line = make("p", "v-bundle");
-    line.append(download(shown.bundle, "Everything as one zip", "Download every picture, file and number as a zip"));
+    line.append(download(shown.bundle, "Everything as one zip", "Everything as one zip: pictures, files and numbers"));
     box.append(line);
   }
   // Why cells are empty, also for those who cannot hover.
