@@ -26,6 +26,17 @@ from sprdiff.cli_options import (
 from sprdiff.errors import SettingsError
 from sprdiff.files import check_folder
 
+Inputs = Annotated[
+    list[Path], typer.Argument(metavar="RESULTS", help="Folders of evaluate, or JSON files of plot.")
+]
+Published = Annotated[
+    str | None,
+    typer.Option(help="Published results to show: kodak, tecnick, clic2020, div2k or a JSON file."),
+]
+Anchor = Annotated[
+    str | None, typer.Option(help="Method id or published curve that BD-rates are against; avif by default.")
+]
+
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
@@ -92,9 +103,39 @@ def evaluate(
     return 1 if evaluation.failed else 0
 
 
-def plot() -> None:
-    pass
+def plot(
+    results: Inputs,
+    published: Published = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the plots; 'plots' in the first results by default.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the names of the files begin with.")] = "rd",
+    anchor: Anchor = None,
+    as_json: Json = False,
+) -> None:
+    """Draw rate-distortion plots (PNG, PDF, SVG) and compute BD-rate and BD-metric."""
+    if out is None:
+        out = (results[0] if results[0].is_dir() else results[0].parent) / "plots"
+    _check_name(name)
+    check_folder(out)
+    with console.progress_bar() as progress:
+        progress(0.0, "Loading the libraries")
+        from sprdiff.evaluation.figures import markdown, read_results, record, write_figures
+
+        found = read_results(results, published=published, anchor=anchor)
+        written = write_figures(found, out, name, progress=progress)
+        left_out = [metric for metric in found.metrics if metric not in found.plotted]
+    shown = {"files": [str(path) for path in written], "left_out": left_out, **record(found)}
+    lines = [markdown(found)]
+    if left_out:
+        lines.append(f"Not plotted, since there is no value: {', '.join(left_out)}")
+    console.show(shown, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
 
 
 def report() -> None:
     pass
+
+
+def _check_name(name: str) -> None:
+    if not name or Path(name).name != name:
+        raise SettingsError(f"{name!r} is not the name of a file.")
