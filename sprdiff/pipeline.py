@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
@@ -274,6 +275,18 @@ class SPRDiffPipeline(DiffusionPipeline):
     def symbols_hash(self, data: bytes) -> str:
         """SHA-256 of the decoded integer symbols: equal on two machines that decode alike."""
         return self._read(data)[1].sha256()
+
+    @torch.no_grad()
+    def bit_map(self, data: bytes) -> np.ndarray:
+        """Where a stream's bits went: (H, W) float64, bits for each block of 16 x 16 pixels.
+
+        From the integer tables that coded them; header and the coder's last bytes belong to no block.
+        Blocks at the right and bottom may lie partly outside the picture.
+        """
+        header, symbols = self._read(data)
+        height, width = symbols.y_hat.shape[-2:]
+        bits = self.latent_codec.bit_map(symbols, header.quality, height, width)
+        return bits[: -(-header.height // 16), : -(-header.width // 16)].cpu().numpy()
 
     def _read(self, data: bytes) -> tuple[bitstream.Header, LatentSymbols]:
         header, payload = bitstream.unpack(data, self._digest())

@@ -129,6 +129,17 @@ def test_round_trip_symbol_by_symbol(codec, y, quality, bit_price):
     assert 0 <= 8 * len(payload) - coded.bits_z - coded.bits_y <= 96
 
 
+def test_the_bit_map_sums_to_the_bits(codec, y):
+    coded = codec.quantize(y, 170)
+    bits = codec.bit_map(coded, 170, 12, 16)
+    assert bits.shape == (12, 16) and bits.min() >= 0
+    assert float(bits.sum()) == pytest.approx(coded.bits_y + coded.bits_z)
+    flat = y.clone()
+    flat[..., 8:] = 0
+    halves = codec.bit_map(codec.quantize(flat, 170), 170, 12, 16)
+    assert halves[:, 8:].sum() < 0.7 * halves[:, :8].sum()
+
+
 def test_quality_trades_bits_for_error(codec, y):
     sizes, errors = [], []
     for quality in (0, 80, 160, 255):

@@ -89,6 +89,13 @@ def test_the_split_adds_up_to_the_file(small, photo):
     assert info == small.decompress(data, coarse_only=True).info
 
 
+def test_the_bit_map_covers_the_picture(small, photo):
+    data = small.compress(photo, quality=180)
+    bits = small.bit_map(data)
+    assert bits.shape == (11, 12)
+    assert 0 < bits.sum() <= 8 * len(data)
+
+
 def test_another_checkpoint_is_told_apart(small, photo):
     data = small.compress(photo, quality=50)
     other = small_pipeline(seed=1)

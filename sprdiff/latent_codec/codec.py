@@ -264,6 +264,40 @@ class LatentCodec(ModelMixin, ConfigMixin):
         inverse_gain = self.log_inverse_gain(torch.tensor([quality], device=self.cdfs.device)).exp()
         return (symbols.y_hat / _ONE).float() * inverse_gain
 
+    @torch.no_grad()
+    def bit_map(self, symbols: LatentSymbols, quality: int, height: int, width: int) -> Tensor:
+        """Where the bits went: (H, W) float64, bits spent at each position of y; they sum to bits_z + bits_y.
+
+        The bits of each z symbol are spread evenly over the 4 x 4 positions that it describes.
+
+        Args:
+            symbols: of :meth:`quantize` or :meth:`decompress`.
+            quality: the one they were coded with.
+            height, width: of y, divisible by 4.
+        """
+        config = self.config
+        z_shape = (1, config.hyper_channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
+        parts = iter(symbols.parts)
+
+        def place(indexes: Tensor, coded: Tensor) -> tuple[Tensor, Tensor]:
+            """The next part's symbols at their positions, and the bits of each position."""
+            values = torch.zeros_like(indexes)
+            values[coded] = next(parts)[0]
+            return values, (self.tables.bits(values, indexes) * coded).sum((0, 1))
+
+        z_indexes = self._z_indexes(quality, z_shape)
+        z_hat, z_bits = place(z_indexes, z_indexes >= config.skip_index)
+        spread = z_bits.repeat_interleave(HYPER_STRIDE, 0).repeat_interleave(HYPER_STRIDE, 1)
+        maps = [spread / HYPER_STRIDE**2]
+
+        def replay(step: Pass, mean: Tensor, indexes: Tensor, coded: Tensor) -> Tensor:
+            values, bits = place(indexes, coded)
+            maps.append(bits)
+            return values
+
+        self._run_passes(z_hat.double(), quality, replay)
+        return torch.stack(maps).sum(0)
+
     def _run_passes(self, z_hat: Tensor, quality: int, code: PassCoder) -> Tensor:
         """y_hat in fixed point, (1, M, H, W); ``code`` gives the symbols of each pass."""
         features = self.h_s.fixed(z_hat, quality)
