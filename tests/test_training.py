@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_photo
-from tiny import SMALL
+from tiny import SMALL, small_pipeline
 
 from sprdiff.errors import InputImageError
+from sprdiff.parts import load_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
+from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
 from sprdiff.training.semantic_stage import sinkhorn
@@ -62,6 +64,20 @@ def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     assert decoded.final.size == photo.size
     weights = list(checkpoint.rglob("*.safetensors"))
     assert sum(file.stat().st_size for file in weights) < 1e6
+
+
+def test_a_checkpoint_is_trained_further(photos, tmp_path, monkeypatch):
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    run = tmp_path / "run"
+    unpack(tmp_path / "checkpoint", run)
+    weights = load_part("fusion", run).shortcut.weight
+    stage = make("codec", photos, run, monkeypatch)
+    assert torch.equal(stage.trained["fusion"].shortcut.weight, weights)
+    train(stage, photos, run, minutes=0.001)
+    unpack(tmp_path / "checkpoint", run)
+    assert not torch.equal(load_part("fusion", run).shortcut.weight, weights), "what the run has stays"
+    train(make("diffusion", photos, run, monkeypatch), photos, run, minutes=0.001)
+    assert (run / "diffusion" / "unet").is_dir()
 
 
 def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):

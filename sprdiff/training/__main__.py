@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,26 @@ from typing import Annotated
 import typer
 
 from sprdiff.config import PRESETS
+from sprdiff.parts import PART_CLASSES
 from sprdiff.training.data import Crops, list_images, split
 from sprdiff.training.loop import run
 from sprdiff.training.stages import STAGES
 
 StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
 PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)
+
+
+# Where the stages look for what the diffusion stage trained.
+REFINED = {"unet", "conditions", "scheduler"}
+
+
+def unpack(checkpoint: Path, run: Path) -> None:
+    """Lay out a checkpoint's parts as the stages would have left them; what the run has stays."""
+    for name in PART_CLASSES:
+        places = [run / "diffusion" / name] if name in REFINED else [run / name]
+        for place in places + ([run / "diffusion" / name] if name == "vae" else []):
+            if not place.exists():
+                shutil.copytree(checkpoint / name, place)
 
 
 def main(
@@ -26,11 +41,17 @@ def main(
         float, typer.Option(min=0.01, help="Training time in all, over every resumed run.")
     ] = 30.0,
     resume: Annotated[bool, typer.Option(help="Go on from the last saved state.")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Checkpoint whose parts to train further."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
     validate_every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5.0,
 ) -> None:
     """Train one stage of SPRDiff; run the stages in the order in which they are listed."""
     build = STAGES[stage.value]
+    if start is not None:
+        unpack(start, out)
     # Statistics for closed-form starts; a resumed run has them in its state.
     crops = Crops(split(list_images(data))[0][:400], build.crop, build.max_zoom, seed)
     run(

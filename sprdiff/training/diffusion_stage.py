@@ -116,7 +116,7 @@ class DiffusionObjective(nn.Module):
             matching = sum(F.l1_loss(f.float(), r.float()) for f, r in zip(fake, real, strict=True))
         loss = (
             1.0 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
-            + weight * (0.02 * adversarial + 0.15 * matching)
+            + weight * (0.1 * adversarial + 0.5 * matching)
         )  # fmt: skip
         return {
             "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
@@ -132,7 +132,7 @@ class DiffusionStage(Stage):
     ema_decay = 0.998
     gradient_clip = 1.0
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
         frozen = {name: load_part(name, folder).requires_grad_(False) for name in FROZEN}
         self.trained = start_parts(config, folder)
         # At a few hundred tokens two matrix products beat the fused attention's backward on a CPU.

@@ -142,7 +142,7 @@ class SemanticStage(Stage):
     batch_size, crop, max_zoom, learning_rate = 48, 192, 1.0, 1e-3
     gradient_clip = 3.0
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
         encoder = build_part("semantic_encoder", config).train()
         # For sequences of 65 tokens on a CPU two matrix products beat the fused attention's backward.
         encoder.set_attn_implementation("eager")

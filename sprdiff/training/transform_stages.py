@@ -79,10 +79,9 @@ class VAEStage(Stage):
     name = "vae"
     batch_size, crop, max_zoom, learning_rate = 32, 128, 1.0, 8e-4
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
         self.vae = build_part("vae", config)
-        if data is not None:
-            self.vae.init_from_klt(*block_statistics(data, 8, self.vae.config.latent_channels))
+        self.vae.init_from_klt(*block_statistics(data, 8, self.vae.config.latent_channels))
         self.objective = VAEObjective(self.vae)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
@@ -178,17 +177,16 @@ class DistortionStage(_RateDistortionStage):
 
     name = "distortion"
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
         vae = load_part("vae", folder).requires_grad_(False)
         self.trained = {
             name: build_part(name, config) for name in ("distortion_encoder", "latent_codec", "coarse")
         }
-        if data is not None:
-            basis, rms = block_statistics(data, 16, self.trained["distortion_encoder"].config.channels)
-            codec = self.trained["latent_codec"]
-            self.trained["distortion_encoder"].init_from_klt(basis)
-            codec.init_from_statistics(rms, step_sizes(codec.config.num_anchors))
-            self.trained["coarse"].init_from_klt(basis, rms, vae.klt.weight[:, :, 0, 0])
+        basis, rms = block_statistics(data, 16, self.trained["distortion_encoder"].config.channels)
+        codec = self.trained["latent_codec"]
+        self.trained["distortion_encoder"].init_from_klt(basis)
+        codec.init_from_statistics(rms, step_sizes(codec.config.num_anchors))
+        self.trained["coarse"].init_from_klt(basis, rms, vae.klt.weight[:, :, 0, 0])
         self.objective = CodecObjective(
             self.trained, {"vae": vae}, with_fusion=False, noisy_until=NOISY_UNTIL[self.name]
         )
@@ -203,29 +201,28 @@ class DistortionStage(_RateDistortionStage):
 class CodecStage(_RateDistortionStage):
     """The SPRDiff codec: fusion of the three encoders, latent codec and coarse reconstruction.
 
-    Begins where the ``distortion`` stage ended: the same latent codec and reconstruction, and a fusion
-    that starts as the distortion encoder's features.
+    Begins where the ``distortion`` stage ended, with the same latent codec and reconstruction and a fusion
+    that starts as the distortion encoder's features; or, if the run already holds an SPRDiff codec, there.
     """
 
     name = "codec"
     learning_rate = 4e-4
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops | None) -> None:
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
         frozen = {
             name: load_part(name, folder).requires_grad_(False)
             for name in ("vae", "distortion_encoder", "semantic_encoder")
         }
-        start = folder / "distortion"
-        self.trained = {
-            "fusion": build_part("fusion", config),
-            "latent_codec": load_part("latent_codec", start).train(),
-            "coarse": load_part("coarse", start).train(),
-        }
-        with torch.no_grad():
-            rms = frozen["distortion_encoder"].klt.weight.new_ones(1)
-            if data is not None:
+        begun = (folder / "fusion").exists()
+        start = folder if begun else folder / "distortion"
+        self.trained = {name: load_part(name, start).train() for name in ("latent_codec", "coarse")}
+        if begun:
+            self.trained["fusion"] = load_part("fusion", folder).train()
+        else:
+            self.trained["fusion"] = build_part("fusion", config)
+            with torch.no_grad():
                 rms = frozen["distortion_encoder"](data.batch(32)).pow(2).mean((0, 2, 3)).sqrt()
-            self.trained["fusion"].from_distortion.weight.div_(rms[:, None, None].clamp_min(1e-3))
+                self.trained["fusion"].from_distortion.weight.div_(rms[:, None, None])
         self.objective = CodecObjective(
             self.trained, frozen, with_fusion=True, noisy_until=NOISY_UNTIL[self.name]
         )
