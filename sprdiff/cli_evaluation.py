@@ -24,7 +24,7 @@ from sprdiff.cli_options import (
     split,
 )
 from sprdiff.errors import SettingsError
-from sprdiff.files import check_folder
+from sprdiff.files import check_folder, write_file
 
 Inputs = Annotated[
     list[Path], typer.Argument(metavar="RESULTS", help="Folders of evaluate, or JSON files of plot.")
@@ -132,8 +132,45 @@ def plot(
     console.show(shown, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
 
 
-def report() -> None:
-    pass
+def report(
+    results: Inputs,
+    published: Published = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; report.html in the first results by default.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Metric that worst and best are meant by.")] = None,
+    cases: Annotated[int, typer.Option(min=0, max=20, help="How many of the worst, and of the best.")] = 2,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the originals, if it is not where it was.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    anchor: Anchor = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page: tables, plots, worst and best pictures, settings, commands."""
+    for folder in results:
+        if not folder.is_dir():
+            raise SettingsError(f"A report is made of folders of evaluate; {folder} is none.")
+    out = results[0] / "report.html" if out is None else out
+    if out.suffix != ".html":
+        raise SettingsError(f"The page must end in .html, got {out}.")
+    check_folder(out.parent)
+    with console.progress_bar() as progress:
+        progress(0.0, "Loading the libraries")
+        from sprdiff.evaluation.figures import read_results
+        from sprdiff.evaluation.report import Options, build_report
+
+        found = read_results(results, published=published, anchor=anchor)
+        options = Options(by, cases, images, published, title)
+        load = functools.partial(load_pipeline, model)
+        page = build_report(found, results, load, options, progress=progress)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_file(out, page)
+    size = len(page.encode())
+    console.show(
+        {"file": str(out), "num_bytes": size}, f"Written to {out} ({size / 1e6:.1f} MB)", as_json=as_json
+    )
 
 
 def _check_name(name: str) -> None:

@@ -6,14 +6,14 @@ picture against the original, and every time is that of this run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from sprdiff.budget import check_bpp
-from sprdiff.errors import SettingsError
+from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.methods import METHODS, build_methods, check_methods, timed_compress, timed_decompress
 from sprdiff.metrics import METRICS, MetricValue, measure
 from sprdiff.metrics.rate import bpp, max_bytes
@@ -66,6 +66,8 @@ def compare(
     metrics: Iterable[str] = DEFAULT_METRICS,
     num_inference_steps: int = 1,
     progress: Progress | None = None,
+    on_image: Callable[[MethodResult], None] | None = None,
+    on_missing: Callable[[str, str], None] | None = None,
 ) -> Iterator[MethodResult]:
     """A result for each method as soon as it is ready: ``sprdiff-coarse``, ``sprdiff-final``, then the rest.
 
@@ -80,6 +82,10 @@ def compare(
         metrics: keys of ``sprdiff.metrics.METRICS``.
         num_inference_steps: diffusion steps of ``sprdiff-final``.
         progress: called before each piece of work with the share of pieces that are done, and at the end.
+        on_image: called with each result before it is measured, its ``metrics`` empty: deep metrics take
+            longer than a decode, and somebody waits for the picture.
+        on_missing: called with the id and the reason where the weights of a baseline cannot be had, which
+            is left out then; without it that is raised.
     Raises:
         SettingsError: an unknown id, or a budget out of range; before anything is computed.
         SPRDiffError: while iterating, what a codec says of an image it cannot code.
@@ -94,14 +100,23 @@ def compare(
         for index, (method, codec) in enumerate(codecs.items()):
             label = METHODS[method]
             _report(progress, 3 * index / steps, f"{label}: encoding")
-            encoded, encode_seconds = timed_compress(codec, image, max_bytes=budget)
+            try:
+                encoded, encode_seconds = timed_compress(codec, image, max_bytes=budget)
+            except WeightsError as error:
+                if on_missing is None:
+                    raise
+                on_missing(method, str(error))
+                continue
             _report(progress, (3 * index + 1) / steps, f"{label}: decoding")
             decoded, decode_seconds = timed_decompress(codec, encoded.data, size=image.size)
+            result = MethodResult(method, label, encoded, decoded, {}, encode_seconds, decode_seconds)
+            if on_image is not None:
+                on_image(result)
             _report(progress, (3 * index + 2) / steps, f"{label}: measuring")
             values = measure(image, decoded, metric_ids)
             if index + 1 == len(codecs):
                 _report(progress, 1.0, "Done")
-            yield MethodResult(method, label, encoded, decoded, values, encode_seconds, decode_seconds)
+            yield replace(result, metrics=values)
 
     return results()
 

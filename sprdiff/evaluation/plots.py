@@ -37,7 +37,7 @@ _PUBLISHED_COLOURS = ("#6f7f8f", "#8f7f6f", "#6f8f7a", "#8a6f8f", "#8f8a5f", "#5
 _MARKERS = "osD^vP*X<>ph"
 
 # Colours that do not occur otherwise, to be replaced in SVG for pages by those of the page.
-_INK, _FAINT = "#010203", "#030201"
+_INK, _FAINT, _PAPER = "#010203", "#030201", "#fdfefc"
 _MOST_BPP = 1.25  # of the largest measured rate: how far the axis goes on
 _MOST_ROOM = 0.8  # of the range of measured values: how far published ones may widen it
 _WRAPPER = textwrap.TextWrapper(150, break_on_hyphens=False, break_long_words=False)
@@ -56,8 +56,9 @@ def draw(metric: str, curves: Sequence[Curve], *, caption: str = "") -> Figure:
     axis = AXES[metric]
     shown = visible(metric, curves)
     lines = [line for part in caption.splitlines() for line in _WRAPPER.wrap(part)]
-    height = 5.4 + 0.14 * len(lines)
-    figure = Figure(figsize=(8.8, height))
+    # Without a caption it is for a page, where it is shown smaller: the same type on a smaller sheet.
+    width, height = (8.8, 5.4 + 0.14 * len(lines)) if lines else (7.5, 4.75)
+    figure = Figure(figsize=(width, height))
     bottom = (0.6 + 0.14 * len(lines)) / height
     axes = figure.add_axes((0.075, bottom, 0.665, 1 - 0.42 / height - bottom))
     for place, curve in enumerate(shown):
@@ -121,7 +122,9 @@ def page_svg(figure: Figure) -> str:
     """The plot as an SVG element for a page, in the page's font and colours."""
     text = _render(figure, "svg", transparent=True, svg_fonts="none").decode()
     text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "currentColor")
+    text = text.replace(_PAPER, "var(--sheet)")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", text)  # two plots on a page would share them
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", text)
     return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", text, count=1)
 
@@ -162,7 +165,7 @@ def _draw_curve(axes: Axes, curve: Curve, metric: str, place: int) -> None:
     ]
     if hollow:
         axes.plot(
-            *zip(*hollow, strict=True), "o", color=colour, markerfacecolor="white", markersize=5, zorder=5
+            *zip(*hollow, strict=True), "o", color=colour, markerfacecolor=_PAPER, markersize=5, zorder=5
         )
 
 
