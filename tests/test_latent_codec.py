@@ -156,7 +156,7 @@ def test_bit_price_saves_bits(codec, y):
 
 
 def test_estimated_rate_of_training_is_close_to_the_real_one(codec, y):
-    out = codec(y, torch.tensor([128.0]), noisy_rate=False)
+    out = codec(y, torch.tensor([128.0]), "rounded")
     coded = codec.quantize(y, 128)
     real = 8 * len(codec.compress(coded))
     assert real == pytest.approx(float(out.bits_y + out.bits_z), rel=0.05, abs=96)
@@ -181,14 +181,25 @@ def test_symbols_do_not_depend_on_threads_or_onednn(codec, y):
     assert hashes == {coded.sha256()}
 
 
-def test_training_gradients_reach_every_parameter(codec, y):
+@pytest.mark.parametrize("rate", ["noisy", "mixed", "rounded"])
+def test_training_gradients_reach_every_parameter(codec, y, rate):
     codec = copy.deepcopy(codec)
     # A random h_a makes a z of zeros, which would hide h_s's first layer.
     torch.nn.init.normal_(codec.h_a.layers[-1].bias, std=3.0)
-    out = codec(y, torch.tensor([90.0]), noisy_rate=True)
+    out = codec(y, torch.tensor([90.0]), rate)
     (out.bits_y.sum() + out.bits_z.sum() + out.y_hat.pow(2).sum()).backward()
     missing = [name for name, p in codec.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
+
+
+def test_the_mixed_estimate_has_the_rounded_value_and_presses_small_symbols(codec, y):
+    small = (0.05 * y).requires_grad_()
+    mixed = codec(small, torch.tensor([90.0]), "mixed")
+    rounded = codec(small, torch.tensor([90.0]), "rounded")
+    assert torch.allclose(mixed.bits_y, rounded.bits_y) and torch.allclose(mixed.bits_z, rounded.bits_z)
+    pressed = torch.autograd.grad(mixed.bits_y.sum(), small)[0]
+    left_alone = torch.autograd.grad(rounded.bits_y.sum(), small)[0]
+    assert pressed.abs().mean() > 2 * left_alone.abs().mean()
 
 
 def test_random_payloads_never_crash(codec):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from compressai.ops import LowerBound
@@ -25,6 +26,7 @@ _ONE = 2.0**FRACTION_BITS
 # A scale index is a tenth of a natural logarithm, so one unit changes little.
 _INDEX_UNIT = 32.0
 
+RateEstimate = Literal["noisy", "mixed", "rounded"]
 PassCoder = Callable[[Pass, Tensor, Tensor, Tensor], Tensor]
 """(pass, mean in fixed point, table indexes, mask of the coded symbols) to all symbols of the pass, int64."""
 
@@ -69,6 +71,19 @@ class LatentSymbols:
 def round_ste(x: Tensor) -> Tensor:
     """x rounded, with the gradient of the identity."""
     return x + (x.round() - x).detach()
+
+
+def _noise_like(x: Tensor) -> Tensor:
+    """Uniform noise in [-0.5, 0.5), which stands in for rounding (Ballé et al. 2017, arXiv:1611.01704)."""
+    return torch.rand_like(x) - 0.5
+
+
+def estimate_bits(residual: Tensor, coded: Tensor, scale: Tensor, rate: RateEstimate) -> Tensor:
+    """Bits of ``coded``, the residual rounded or with noise; for ``mixed`` with gradients of either kind."""
+    if rate != "mixed":
+        return gaussian_bits(coded, scale)
+    noisy = gaussian_bits(residual + _noise_like(residual), scale.detach())
+    return gaussian_bits(coded.detach(), scale) + noisy - noisy.detach()
 
 
 class LatentCodec(ModelMixin, ConfigMixin):
@@ -137,21 +152,24 @@ class LatentCodec(ModelMixin, ConfigMixin):
 
     # -- training -----------------------------------------------------------------------------------
 
-    def forward(self, y: Tensor, quality: Tensor, noisy_rate: bool) -> LatentOutput:
+    def forward(self, y: Tensor, quality: Tensor, rate: RateEstimate) -> LatentOutput:
         """y_hat and estimated bits.
 
         Args:
             y: (B, M, H, W), H and W divisible by 4.
             quality: (B,) float in [0, 255].
-            noisy_rate: estimate the rate with additive uniform noise (early in training) or from the
-                rounded symbols (late: noise overstates what almost-always-zero symbols cost).
+            rate: how bits are estimated. ``rounded`` gives what coding will cost, but its gradient leaves
+                the many symbols that round to zero alone, and with it the transforms stop improving.
+                ``noisy``, with uniform noise for rounding, has good gradients and overstates what rare
+                symbols cost. ``mixed`` has the rounded value, the rounded gradient for the scales and the
+                noisy one for symbols and means.
         """
         y_scaled = (y * self.log_gain(quality).exp()).float()
         z = self.h_a(y_scaled).float()
         # With noise, z informs h_s even before it is wide enough to survive rounding.
-        z_hat = z + torch.rand_like(z) - 0.5 if noisy_rate else round_ste(z)
+        z_hat = z + _noise_like(z) if rate == "noisy" else round_ste(z)
         z_scale = scale_of(self._bounded(self.z_scale(quality))).expand_as(z)
-        bits_z = gaussian_bits(z_hat, z_scale)
+        bits_z = estimate_bits(z, z_hat, z_scale, rate)
         features = self.h_s(z_hat, quality)
         base = self.y_scale(quality)
         anchors = checkerboard(*y.shape[-2:], device=y.device).to(y_scaled.dtype)
@@ -160,10 +178,10 @@ class LatentCodec(ModelMixin, ConfigMixin):
             mean, index = self.context(step, features, y_hat)
             index = self._bounded(index.float() + base[:, step.start : step.stop])
             mask = anchors if step.anchors else 1 - anchors
-            residual = y_scaled[:, step.start : step.stop] - mean
+            residual = (y_scaled[:, step.start : step.stop] - mean).float()
             rounded = round_ste(residual)
-            coded = residual + torch.rand_like(residual) - 0.5 if noisy_rate else rounded
-            bits_y = bits_y + (gaussian_bits(coded.float(), scale_of(index)) * mask).sum((1, 2, 3))
+            coded = residual + _noise_like(residual) if rate == "noisy" else rounded
+            bits_y = bits_y + (estimate_bits(residual, coded, scale_of(index), rate) * mask).sum((1, 2, 3))
             decoded = (rounded + mean) * mask
             if step.anchors:
                 y_hat = torch.cat([y_hat, decoded], 1)

@@ -67,7 +67,7 @@ class DiffusionObjective(nn.Module):
         latents = encode_latents(self.trained["vae"], x)
         f_sem = semantic_features(frozen["semantic_encoder"], x)
         y = frozen["fusion"](vae_features(latents), frozen["distortion_encoder"](x), f_sem)
-        y_hat = frozen["latent_codec"](y, quality, noisy_rate=False).y_hat
+        y_hat = frozen["latent_codec"](y, quality, "rounded").y_hat
         x_coarse, latents_hat = frozen["coarse"](y_hat, quality)
         x_coarse = x_coarse.float().clamp(-1, 1)
         self.prepared = {

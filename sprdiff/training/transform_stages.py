@@ -23,9 +23,9 @@ from sprdiff.training.loop import Stage
 # Lagrangian below was found to balance (0.03 bits per pixel).
 STEP_LOW, STEP_HIGH = 1600.0, 110.0
 STEP_REFERENCE, LAMBDA_REFERENCE = 320.0, 2.5e-4
-# For a first share of the training the rate is taken from noisy symbols, whose gradients are good, then
-# from rounded ones: noise overstates what symbols cost that are almost always zero, here by a factor of two.
-NOISY_UNTIL = {"distortion": 0.5, "codec": 0.1}
+# For a first share of the training the rate is that of noisy symbols, which wakes the hyper-latent; then
+# the mixed estimate: noise overstates the cost of symbols that are almost always zero by a factor of two.
+NOISY_UNTIL = {"distortion": 0.5, "codec": 0.0}
 
 
 def step_sizes(num_anchors: int) -> Tensor:
@@ -126,7 +126,8 @@ class CodecObjective(nn.Module):
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         quality = torch.rand(len(x), device=x.device) * MAX_QUALITY
         y, latents = self.analysis(x)
-        out = self.trained["latent_codec"](y, quality, noisy_rate=progress < self.noisy_until)
+        rate = "noisy" if progress < self.noisy_until else "mixed"
+        out = self.trained["latent_codec"](y, quality, rate)
         x_coarse, latents_hat = self.trained["coarse"](out.y_hat, quality)
         bpp = (out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2])
         mse = (x_coarse.float() - x).pow(2).mean((1, 2, 3)) * 127.5**2
@@ -154,7 +155,7 @@ class _RateDistortionStage(Stage):
             for x in images[:12]:
                 quality = torch.tensor([float(value)])
                 y, _ = self.objective.analysis(x)
-                out = self.trained["latent_codec"](y, quality, noisy_rate=False)
+                out = self.trained["latent_codec"](y, quality, "rounded")
                 x_coarse, _ = self.trained["coarse"](out.y_hat, quality)
                 bpps.append(float(out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2]))
                 psnrs.append(psnr_db(x_coarse, x))
