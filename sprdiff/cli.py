@@ -22,7 +22,18 @@ from sprdiff import console
 from sprdiff.bitstream import read_header
 from sprdiff.budget import check_bpp
 from sprdiff.cli_evaluation import evaluate, plot, report
-from sprdiff.cli_options import METHODS, METRICS, Json, Methods, Metrics, Model, Steps, load_pipeline, split
+from sprdiff.cli_options import (
+    METHODS,
+    METRICS,
+    Json,
+    Methods,
+    Metrics,
+    Model,
+    Steps,
+    load_pipeline,
+    number,
+    split,
+)
 from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
 from sprdiff.files import Job, check_folder, plan_jobs, write_file
 from sprdiff.metrics import rate
@@ -187,11 +198,22 @@ def compare(
     methods: Methods = METHODS,
     metrics: Metrics = METRICS,
     steps: Steps = None,
+    figure: Annotated[
+        bool, typer.Option("--figure", help="Also figure.png and figure.pdf for slides.")
+    ] = False,
+    crop: Annotated[
+        str | None, typer.Option(help="Part the figure magnifies: left,top,right,bottom from 0 to 1.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Also report.html, one page with a slider.")] = False,
+    as_zip: Annotated[bool, typer.Option("--zip", help="Also comparison.zip with all of it.")] = False,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Compare methods on one image at the same number of bytes."""
     check_bpp(bpp)
+    part = None if crop is None else [number(value) for value in split(crop)]
+    if part is not None and not figure:
+        raise SettingsError("--crop is for --figure.")
     if not path.is_file():
         raise SettingsError(f"There is no file {path}.")
     check_folder(out)
@@ -199,12 +221,15 @@ def compare(
         progress(0.0, "Loading the libraries")
         from sprdiff.evaluation.comparison import check_metrics
         from sprdiff.evaluation.comparison_folder import write_comparison
+        from sprdiff.evaluation.exports import check_crop, write_exports
         from sprdiff.images import load_image
         from sprdiff.methods import check_methods, needs_pipeline
 
         method_ids, metric_ids = check_methods(split(methods)), check_metrics(split(metrics))
         if path.resolve().parent == out.resolve() and path.stem in {"original", *method_ids}:
             raise SettingsError(f"A picture in {out} would overwrite the input {path.name}.")
+        if part is not None:
+            check_crop(part)
         image = load_image(path)
         record = write_comparison(
             image,
@@ -217,6 +242,8 @@ def compare(
             source=path.name,
             progress=progress,
         )
+        exports = write_exports(record, out, crop=part, figure=figure, html=html, as_zip=as_zip)
+        record |= {"exports": [file.name for file in exports]} if exports else {}
     lines = [texts.result(row) for row in record["results"]]
     lines += texts.dashes(
         (metric, why) for row in record["results"] for metric, why in row["reasons"].items()

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 from PIL import Image, ImageFilter
 
 from sprdiff import bitstream
@@ -133,6 +134,13 @@ class FakePipeline:
     def symbols_hash(self, data: bytes) -> str:
         """SHA-256 of the stored pixels."""
         return hashlib.sha256(self._parse(data)[1].tobytes()).hexdigest()
+
+    def bit_map(self, data: bytes) -> np.ndarray:
+        """(H, W) float64: bits of each block of 16 x 16 pixels, more where the stored picture is lighter."""
+        info, small = self._parse(data)
+        blocks = small.convert("L").resize((-(-info.width // 16), -(-info.height // 16)))
+        weights = np.asarray(blocks, dtype=np.float64) + 1
+        return weights * (8 * (info.rate.z_bytes + info.rate.y_bytes) / weights.sum())
 
     def _stream(self, image: Image.Image, quality: int) -> bytes:
         small = image.resize(_small_size(image.size, quality), Image.Resampling.BOX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 from fakes import FakePipeline
 from gradio.utils import get_upload_folder
@@ -31,6 +33,7 @@ from sprdiff.ui.model import BackgroundModel
 from sprdiff.ui.page import model_html
 from sprdiff.ui.sessions import Session, Sessions, file_stem
 from sprdiff.ui.sweep import SWEEP_BPPS, run_sweep
+from sprdiff.ui.takeaway import make_figure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BPP = 0.2
@@ -272,7 +275,8 @@ def run(desk, session, picture, methods=("jpeg", "webp", "jpeg2000", "avif"), bp
 
 def test_a_run_shows_its_panels_in_order_and_keeps_the_budget(desk, session, picture):
     frames = run(desk, session, picture)
-    seen = [[p["id"] for p in frame.viewer["panels"]] for frame in frames if frame.viewer]
+    states = [tuple(p["id"] for p in frame.viewer["panels"]) for frame in frames if frame.viewer]
+    seen = [list(state) for state in dict.fromkeys(states)]
     final = ["original", "sprdiff-coarse", "sprdiff-final", "jpeg", "webp", "jpeg2000", "avif"]
     assert seen[0] == ["original"] and seen[1] == final[:2] and seen[2] == final[:3] and seen[-1] == final
     assert frames[0].running and not frames[-1].running
@@ -300,6 +304,60 @@ def test_every_picture_is_the_decode_of_the_file_beside_it(desk, session, pictur
             assert same(shown, expected), entry["id"]
 
 
+def test_a_picture_is_there_before_its_numbers(desk, session, picture):
+    frames = [frame.viewer for frame in run(desk, session, picture, methods=["jpeg"]) if frame.viewer]
+    first = next(value for value in frames if len(value["panels"]) == 2)
+    assert [cell["text"] for cell in first["panels"][1]["cells"]] == [panels.WAITING] * 4
+    assert Path(first["panels"][1]["picture"]["path"]).is_file()
+    assert all(cell["text"] != panels.WAITING for entry in frames[-1]["panels"] for cell in entry["cells"])
+
+
+def test_the_bits_by_block_are_those_of_the_pipeline(desk, session, picture):
+    value = run(desk, session, picture, methods=[])[-1].viewer
+    bits = FakePipeline().bit_map(Path(value["panels"][1]["file"]["path"]).read_bytes())
+    blocks = value["stream"]["blocks"]
+    assert (blocks["rows"], blocks["columns"]) == bits.shape == (11, 12)
+    levels = np.frombuffer(base64.b64decode(blocks["base64"]), np.uint8).reshape(bits.shape)
+    np.testing.assert_allclose(levels * float(blocks["most"]) / 255, bits, atol=bits.max() / 200)
+    assert panels.bytes_text(round(bits.sum() / 8)) in blocks["legend"]
+
+
+def test_no_bits_at_all_are_a_map_of_nothing():
+    blocks = panels.block_map(np.zeros((2, 3)))
+    assert base64.b64decode(blocks["base64"]) == bytes(6) and blocks["most"] == "0.0"
+
+
+def test_a_baseline_without_weights_is_left_out_with_the_reason(desk, session, picture, monkeypatch):
+    from sprdiff.baselines import BASELINES
+
+    class Without:
+        def compress(self, image, *, max_bytes):
+            raise WeightsError("its weights are not here")
+
+    monkeypatch.setitem(BASELINES, "webp", Without())
+    value = run(desk, session, picture, methods=["webp", "jpeg"])[-1].viewer
+    assert [p["id"] for p in value["panels"]] == ["original", "sprdiff-coarse", "sprdiff-final", "jpeg"]
+    assert [(m["label"], m["reason"]) for m in value["missing"]] == [("WebP", "its weights are not here")]
+    assert value["pending"] == [] and value["bundle"] is not None
+    frames = list(run_sweep(desk, session, picture, ["webp"]))
+    assert "its weights are not here" in frames[-1].status and frames[-1].viewer["csv"] is not None
+
+
+def test_a_figure_is_made_of_what_is_on_view(desk, session, picture):
+    with pytest.raises(SettingsError, match="Compare something first"):
+        make_figure(session, None)
+    value = run(desk, session, picture, methods=["jpeg"])[-1].viewer
+    with pytest.raises(SettingsError, match="crop"):
+        make_figure(session, [0, 0, 2, 1])
+    drawn = make_figure(session, [0.1, 0.1, 0.4, 0.4])
+    assert drawn["panels"] == value["panels"]
+    png, pdf = (Path(file["path"]) for file in drawn["figure"])
+    assert Image.open(png).size == (4000, 2250) and pdf.read_bytes().startswith(b"%PDF")
+    handlers.show_picture(session, picture.path, "another.png")
+    with pytest.raises(SettingsError, match="Compare something first"):
+        make_figure(session, None)
+
+
 def test_the_strip_holds_the_file_and_its_split(desk, session, picture):
     value = run(desk, session, picture, methods=[])[-1].viewer
     size = Path(value["panels"][1]["file"]["path"]).stat().st_size
@@ -314,6 +372,7 @@ def test_the_zip_holds_what_was_compared(desk, session, picture):
     for entry in value["panels"]:
         for file in filter(None, (entry["picture"], entry["file"])):
             assert held[file["orig_name"]] == Path(file["path"]).read_bytes()
+    assert held[value["page"]["orig_name"]].startswith(b"<!DOCTYPE html>")
     record = json.loads(held["results.json"])
     assert [row["method"] for row in record["results"]] == ["sprdiff-coarse", "sprdiff-final", "jpeg"]
     assert record["fingerprint"] == FakePipeline().fingerprint

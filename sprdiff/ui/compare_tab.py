@@ -18,6 +18,7 @@ from sprdiff.errors import SettingsError
 from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.desk import Desk, Picture
 from sprdiff.ui.sessions import Session
+from sprdiff.ui.takeaway import make_figure
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 EXAMPLE_TITLES = {
@@ -168,6 +169,13 @@ def _wire_run(desk: Desk, tab: CompareTab) -> None:
     def on_stop(request: gr.Request) -> None:
         desk.sessions.of(request.session_hash).stop()
 
+    def on_figure(event: gr.EventData, request: gr.Request) -> Iterator[tuple]:
+        yield gr.skip(), handlers.status_html(0.5, texts.DRAWING)
+        with handlers.clear_errors():
+            session = desk.sessions.of(request.session_hash)
+            value = make_figure(session, (event._data or {}).get("crop"))
+        yield value, handlers.status_html(None, texts.FIGURE_READY)
+
     def on_pair(first: str | None, second: str | None, request: gr.Request) -> tuple[str, str] | None:
         return handlers.slider_pair(desk.sessions.of(request.session_hash), first, second)
 
@@ -175,6 +183,8 @@ def _wire_run(desk: Desk, tab: CompareTab) -> None:
     running = tab.run.click(on_run, inputs, [tab.viewer, tab.status, *tab.rest], **parts.QUIET)
     running.failure(on_failure, None, [tab.status, *tab.rest], **parts.QUIET)
     tab.stop.click(on_stop, None, None, queue=False, **parts.QUIET)
+    drawing = tab.viewer.figure(on_figure, None, [tab.viewer, tab.status], **parts.QUIET)
+    drawing.failure(lambda: handlers.status_html(None, ""), None, tab.status, **parts.QUIET)
     gr.on([tab.left.input, tab.right.input], on_pair, [tab.left, tab.right], tab.pair, **parts.QUIET)
 
 

@@ -16,10 +16,14 @@ from sprdiff.ui.panels import METRIC_IDS
 from sprdiff.ui.sessions import Sessions
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
     from sprdiff.evaluation.comparison import MethodResult
     from sprdiff.pipeline import SPRDiffPipeline
+
+DETAILED = "sprdiff-final"
+"""With this result the stream is looked into: earlier would hold up a picture that is waited for."""
 
 CACHED_COMPARISONS = 16
 CACHED_PIXELS = 60_000_000
@@ -37,11 +41,40 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class StreamDetail:
+    """Where the bytes of one SPRDiff stream went.
+
+    Attributes:
+        rate: the byte split.
+        bits: (H, W) float64, bits of each block of 16 x 16 pixels; None if they are not known yet.
+    """
+
+    rate: RateBreakdown | None
+    bits: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """A method's picture before its metrics are there; its result follows."""
+
+    result: MethodResult
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A method without a result, and the reason."""
+
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A finished comparison and the byte split of its SPRDiff stream."""
+    """A finished comparison, what could not take part, and what is known of its SPRDiff stream."""
 
     results: list[MethodResult]
-    rate: RateBreakdown | None
+    missing: list[Missing]
+    detail: StreamDetail | None
 
 
 class Desk:
@@ -64,27 +97,42 @@ class Desk:
         method_ids: Sequence[str],
         target_bpp: float,
         report: Progress,
-        emit: Callable[[MethodResult | RateBreakdown], None],
+        emit: Callable[[MethodResult | Unmeasured | Missing | StreamDetail], None],
     ) -> None:
-        """As ``sprdiff.evaluation.comparison.compare``: each result is emitted, at last the byte split.
+        """As ``sprdiff.evaluation.comparison.compare``: each picture is emitted, then its result.
 
-        The whole is remembered.
+        With the first stream of SPRDiff comes its detail, when its final picture is ready. The whole is
+        remembered.
         """
         from sprdiff.evaluation.comparison import compare  # here, since it imports torch
 
         report(0.0, texts.STARTING if self.model.state.phase == "ready" else texts.MODEL_LOADING)
         pipeline = self.model.get()
-        results, rate = [], None
+        results: list[MethodResult] = []
+        missing: list[Missing] = []
+        detail: StreamDetail | None = None
+
+        def on_missing(method: str, reason: str) -> None:
+            missing.append(Missing(method, reason))
+            emit(missing[-1])
+
         for result in compare(
-            image, method_ids, pipeline, target_bpp=target_bpp, metrics=METRIC_IDS, progress=report
+            image,
+            method_ids,
+            pipeline,
+            target_bpp=target_bpp,
+            metrics=METRIC_IDS,
+            progress=report,
+            on_image=lambda result: emit(Unmeasured(result)),
+            on_missing=on_missing,
         ):
             results.append(result)
             emit(result)
-        streams = [result.encoded.data for result in results if result.encoded.extension == ".spr"]
-        if streams:
-            rate = pipeline.inspect(streams[0]).rate
-            emit(rate)
-        self._remember(comparison_key(image, method_ids, target_bpp), Comparison(results, rate))
+            if detail is None and result.method == DETAILED:
+                data = result.encoded.data
+                detail = StreamDetail(pipeline.inspect(data).rate, pipeline.bit_map(data))
+                emit(detail)
+        self._remember(comparison_key(image, method_ids, target_bpp), Comparison(results, missing, detail))
 
     def remembered(
         self, image: Image.Image, method_ids: Sequence[str], target_bpp: float

@@ -18,31 +18,28 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from sprdiff.errors import SettingsError, SPRDiffError
-from sprdiff.types import Progress, RateBreakdown
+from sprdiff.types import Progress
 from sprdiff.ui import texts
-from sprdiff.ui.desk import Desk, Picture, comparison_key
+from sprdiff.ui.board import SPRDIFF_METHODS, Board, missing_text
+from sprdiff.ui.desk import Desk, Missing, Picture, StreamDetail, Unmeasured, comparison_key
 from sprdiff.ui.jobs import Step, follow
 from sprdiff.ui.panels import (
     bpp_text,
     byte_strip,
     bytes_text,
-    mark_best,
-    method_panel,
     original_panel,
     plain_panel,
     viewer_value,
 )
-from sprdiff.ui.sessions import Session, file_stem
+from sprdiff.ui.sessions import Session, file_stem, original_stem
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from sprdiff.evaluation.comparison import MethodResult
     from sprdiff.types import StreamInfo
 
 logger = logging.getLogger(__name__)
 
-SPRDIFF_METHODS = ("sprdiff-coarse", "sprdiff-final")
 BPP_STEPS = (0.005, 0.006, 0.008, 0.01, 0.012, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
 BPP_PRESETS = (0.01, 0.02, 0.03, 0.05)
 
@@ -95,16 +92,9 @@ def show_picture(session: Session, path: str, name: str) -> tuple[Picture, dict[
     image = load_image(path)
     session.new_run()
     picture = Picture(path, name, *image.size)
-    panel = original_panel(
-        session.save_picture(image, f"{file_stem(Path(name).stem)[:40]}-original"), *image.size
-    )
+    panel = original_panel(session.save_picture(image, original_stem(name)), *image.size)
     session.show([panel])
     return picture, viewer_value([panel], size=image.size, title=name)
-
-
-def original_stem(name: str) -> str:
-    """File name, without extension, of the original as the page shows it."""
-    return f"{file_stem(Path(name).stem)[:40]}-original"
 
 
 def check_target(value: Any) -> float:
@@ -141,17 +131,17 @@ def run_comparison(
     key = (picture.name, *comparison_key(image, method_ids, target_bpp))
     finished = session.finished(key)
     if finished is not None:
-        session.show(finished["panels"])
-        yield Shown(finished, status_html(None, texts.CACHED), False)
+        yield Shown(finished.value, status_html(None, texts.CACHED), False)
         return
-    board = _Board(session, picture, target_bpp, method_ids, image)
+    board = Board(session, picture, target_bpp, method_ids, image)
     remembered = desk.remembered(image, method_ids, target_bpp)
     if remembered is not None:
         for result in remembered.results:
             board.add(result)
-        board.rate = remembered.rate
-        board.bundle(desk.model.get().fingerprint)
-        session.finish(key, board.viewer())
+        for missing in remembered.missing:
+            board.miss(missing)
+        board.detail = remembered.detail
+        board.finish(key, desk.model.get().fingerprint)
         yield Shown(board.viewer(), status_html(None, texts.CACHED), False)
         return
     yield Shown(board.viewer(), status_html(0.0, texts.STARTING), True)
@@ -163,98 +153,34 @@ def run_comparison(
         for event in follow(work, desk.model.lock, stop):
             if isinstance(event, Step):
                 yield Shown(None, status_html(event.fraction, event.note), True)
-            elif isinstance(event.value, RateBreakdown):
-                board.rate = event.value
-            else:
-                board.add(event.value)
-                note = texts.IS_READY.format(label=event.value.label)
-                yield Shown(board.viewer(), status_html(board.fraction, note), True)
+                continue
+            note = _put(board, event.value)
+            yield Shown(board.viewer(), status_html(board.fraction, note), True)
     except Exception:
-        board.pending.clear()
+        board.give_up()
         yield Shown(board.viewer(), status_html(None, ""), False)
         raise
     if not session.is_current(stop):
         return  # another picture or run has taken the viewer
-    done = not board.pending
-    if done:
-        board.bundle(desk.model.get().fingerprint)
-        session.finish(key, board.viewer())
-    board.pending.clear()
-    yield Shown(board.viewer(), status_html(None, "" if done else texts.STOPPED), False)
+    if board.done:
+        board.finish(key, desk.model.get().fingerprint)
+    board.give_up()
+    yield Shown(board.viewer(), status_html(None, "" if board.done else texts.STOPPED), False)
 
 
-class _Board:
-    """The panels of one run while they fill up."""
-
-    def __init__(
-        self, session: Session, picture: Picture, target_bpp: float, method_ids: Sequence[str], image: Any
-    ) -> None:
-        from sprdiff.methods import METHODS
-        from sprdiff.metrics.rate import max_bytes
-
-        self._session = session
-        self._picture = picture
-        self._stem = f"{file_stem(Path(picture.name).stem)[:40]}-{target_bpp:.3g}bpp"
-        budget = bytes_text(max_bytes(target_bpp, *image.size))
-        self._settings = f"{target_bpp:.3g} bits per pixel, at most {budget}"
-        self._total = len(method_ids)
-        original = session.save_picture(image, original_stem(picture.name))
-        self._panels = [original_panel(original, *image.size)]
-        self._target_bpp = target_bpp
-        self._results: list[MethodResult] = []
-        self._bundle: dict[str, Any] | None = None
-        self._stream: bytes | None = None
-        self.rate: RateBreakdown | None = None
-        self.pending = {method: METHODS.get(method, method) for method in method_ids}
-
-    @property
-    def fraction(self) -> float:
-        return 1 - len(self.pending) / self._total
-
-    def add(self, result: MethodResult) -> None:
-        stem = f"{self._stem}-{result.method}"
-        picture = self._session.save_picture(result.image, stem)
-        file_name = self._stem if result.method in SPRDIFF_METHODS else stem
-        file = self._session.save_bytes(result.encoded.data, file_name, result.encoded.extension)
-        self._panels.append(method_panel(result, picture, file))
-        self._results.append(result)
-        self.pending.pop(result.method, None)
-        mark_best(self._panels)
-        if self._stream is None and result.method in SPRDIFF_METHODS:
-            self._stream = result.encoded.data
-
-    def bundle(self, fingerprint: str) -> None:
-        """Everything that was compared as one zip, ``results.json`` with it."""
-        from sprdiff.evaluation.results import environment, json_text, method_row
-
-        rows = []
-        for result, panel in zip(self._results, self._panels[1:], strict=True):
-            names = {"file": panel["file"]["orig_name"], "picture": panel["picture"]["orig_name"]}
-            rows.append(method_row(result, target_bpp=self._target_bpp) | names)
-        record = {
-            "source": self._picture.name,
-            "width": self._picture.width,
-            "height": self._picture.height,
-            "target_bpp": self._target_bpp,
-            "fingerprint": fingerprint,
-            "original": self._panels[0]["picture"]["orig_name"],
-            "results": rows,
-            **environment(),
-        }
-        files = [file for panel in self._panels for file in (panel["picture"], panel["file"]) if file]
-        self._bundle = self._session.save_zip(files, {"results.json": json_text(record)}, self._stem)
-
-    def viewer(self) -> dict[str, Any]:
-        self._session.show(self._panels)
-        return viewer_value(
-            self._panels,
-            size=(self._picture.width, self._picture.height),
-            title=self._picture.name,
-            settings=self._settings,
-            pending=list(self.pending.values()),
-            bundle=self._bundle,
-            stream=None if self._stream is None else byte_strip(self._stream, self.rate),
-        )
+def _put(board: Board, value: Any) -> str:
+    """Puts what a comparison emitted on the board; a note about it."""
+    if isinstance(value, StreamDetail):
+        board.detail = value
+        return texts.LOOKED_INTO
+    if isinstance(value, Missing):
+        board.miss(value)
+        return missing_text(value)
+    if isinstance(value, Unmeasured):
+        board.show(value.result)
+        return texts.IS_READY.format(label=value.result.label)
+    board.add(value)
+    return texts.IS_MEASURED.format(label=value.label)
 
 
 def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[Shown]:
@@ -272,20 +198,26 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
         report(0.1, texts.READING_SYMBOLS if desk.model.state.phase == "ready" else texts.MODEL_LOADING)
         pipeline = desk.model.get()
         info = pipeline.inspect(data)
+        emit(info)
 
         def on_coarse(image: Image.Image) -> None:
-            emit(("coarse", image, info))
+            emit(("coarse", image, None))
             report(0.5, texts.DIFFUSION)
 
         decoded = pipeline.decompress(data, on_coarse=on_coarse)
-        emit(("final", decoded.final, decoded.info))
+        emit(("final", decoded.final, StreamDetail(decoded.info.rate, pipeline.bit_map(data))))
 
     panels: list[dict[str, Any]] = []
+    info: StreamInfo | None = None
     for event in follow(work, desk.model.lock, stop):
         if isinstance(event, Step):
             yield Shown(None, status_html(event.fraction, event.note), True)
             continue
-        kind, image, info = event.value
+        if info is None:
+            info = event.value
+            yield Shown(None, header_html(info, desk.model.state.name), True)
+            continue
+        kind, image, detail = event.value
         file = session.save_bytes(data, stem, ".spr")
         facts = [f"{info.width} × {info.height}", f"{bytes_text(info.num_bytes)}, {bpp_text(info.bpp)} bpp"]
         panels.append(
@@ -302,7 +234,7 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
             size=image.size,
             title=name,
             pending=[] if kind == "final" else ["SPRDiff final"],
-            stream=byte_strip(data, info.rate),
+            stream=byte_strip(data, detail or StreamDetail(info.rate, None)),
         )
         yield Shown(value, header_html(info, desk.model.state.name), kind != "final")
 

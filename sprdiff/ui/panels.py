@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.metrics import METRICS
-from sprdiff.types import RateBreakdown
 from sprdiff.ui import texts
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from sprdiff.evaluation.comparison import MethodResult
     from sprdiff.metrics import MetricValue
+    from sprdiff.ui.desk import StreamDetail
 
 NO_VALUE = "–"
+WAITING = "…"
+BLOCK = 16
+"""Side of the blocks that bits are counted for, in pixels."""
 
 
 METRIC_IDS = tuple(texts.METRICS)
@@ -70,6 +75,19 @@ def metric_cells(metrics: Mapping[str, MetricValue]) -> list[dict[str, Any]]:
     return cells
 
 
+def waiting_cells() -> list[dict[str, Any]]:
+    """Cells of a picture that is there before its numbers."""
+    return [
+        {"id": metric_id, "text": WAITING, "number": None, "reason": "", "best": False}
+        for metric_id in METRIC_IDS
+    ]
+
+
+def missing_panel(panel_id: str, label: str, reason: str) -> dict[str, str]:
+    """The place of a method that cannot take part, with the reason."""
+    return {"id": panel_id, "label": label, "reason": reason}
+
+
 def mark_best(panels: Sequence[dict[str, Any]]) -> None:
     """Marks, in each column, the best value among the panels within the budget; equal texts share it."""
     for index, metric_id in enumerate(METRIC_IDS):
@@ -105,7 +123,9 @@ def original_panel(picture: dict[str, Any], width: int, height: int) -> dict[str
     }
 
 
-def method_panel(result: MethodResult, picture: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
+def method_panel(
+    result: MethodResult, picture: dict[str, Any], file: dict[str, Any], *, measured: bool = True
+) -> dict[str, Any]:
     """The panel of one method, its picture and the file it was decoded from."""
     encoded = result.encoded
     num_bytes = len(encoded.data)
@@ -123,7 +143,7 @@ def method_panel(result: MethodResult, picture: dict[str, Any], file: dict[str, 
         "ratio": ratio_text(num_bytes, encoded.width, encoded.height),
         "scale": scale,
         "over_budget": encoded.over_budget,
-        "cells": metric_cells(result.metrics),
+        "cells": metric_cells(result.metrics) if measured else waiting_cells(),
         "times": f"{seconds_text(result.encode_seconds)} / {seconds_text(result.decode_seconds)}",
         "about": ", ".join(f"{name} {value}" for name, value in encoded.settings.items()),
     }
@@ -145,10 +165,30 @@ def plain_panel(
     }
 
 
-def byte_strip(data: bytes, rate: RateBreakdown | None) -> dict[str, Any]:
-    """The file itself, for the strip that draws every byte as a cell, and its split."""
-    split = [] if rate is None else [rate.header_bytes, rate.z_bytes, rate.y_bytes]
-    return {"base64": base64.b64encode(data).decode(), "split": split, "total": bytes_text(len(data))}
+def byte_strip(data: bytes, detail: StreamDetail | None) -> dict[str, Any]:
+    """The file itself, for the strip that draws every byte as a cell, its split, and its bits by block."""
+    rate = detail.rate if detail is not None else None
+    return {
+        "base64": base64.b64encode(data).decode(),
+        "split": [] if rate is None else [rate.header_bytes, rate.z_bytes, rate.y_bytes],
+        "total": bytes_text(len(data)),
+        "blocks": None if detail is None or detail.bits is None else block_map(detail.bits),
+    }
+
+
+def block_map(bits: np.ndarray) -> dict[str, Any]:
+    """(H, W) bits of each block, as bytes from 0 to 255 for none to ``most``, and what to say about them."""
+    most = float(bits.max())
+    levels = (bits * (255 / most)).round().astype("uint8") if most > 0 else bits.astype("uint8")
+    total = bytes_text(round(bits.sum() / 8))
+    return {
+        "columns": bits.shape[1],
+        "rows": bits.shape[0],
+        "side": BLOCK,
+        "most": f"{most:.1f}",
+        "legend": texts.BITS_LEGEND.format(side=BLOCK, mean=bits.mean(), total=total),
+        "base64": base64.b64encode(levels.tobytes()).decode(),
+    }
 
 
 def metric_columns() -> list[dict[str, str]]:
@@ -173,8 +213,11 @@ def viewer_value(
     title: str,
     settings: str = "",
     pending: Sequence[str] = (),
+    missing: Sequence[dict[str, str]] = (),
     stream: dict[str, Any] | None = None,
     bundle: dict[str, Any] | None = None,
+    page: dict[str, Any] | None = None,
+    figure: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """What the viewer draws.
 
@@ -185,7 +228,10 @@ def viewer_value(
         settings: which settings made what is shown.
         pending: labels of the panels that are still to come.
         stream: a ``byte_strip``.
+        missing: ``missing_panel`` of every method that cannot take part.
         bundle: a zip of everything that is shown.
+        page: the same as one HTML file.
+        figure: PNG and PDF for slides.
     """
     return {
         "panels": list(panels),
@@ -194,6 +240,9 @@ def viewer_value(
         "settings": settings,
         "pending": list(pending),
         "stream": stream,
+        "missing": list(missing),
         "bundle": bundle,
+        "page": page,
+        "figure": list(figure),
         "columns": metric_columns(),
     }

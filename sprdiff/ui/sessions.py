@@ -10,6 +10,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,30 +24,51 @@ if TYPE_CHECKING:
 FINISHED_RUNS = 12
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended by itself.
+
+    Attributes:
+        folder: of its files.
+        stem: what their names begin with.
+        record: what its ``results.json`` holds.
+        value: what the viewer shows of it.
+    """
+
+    folder: Path
+    stem: str
+    record: dict[str, Any]
+    value: dict[str, Any]
+
+
 class Session:
     """Files of one page, removed with it.
 
     Attributes:
         folder: for its files.
+        run_folder: within it, for those of the current run.
         shown: label and PNG of every panel on view, by panel id.
+        on_view: the finished run that the viewer shows; None while there is none.
     """
 
     def __init__(self) -> None:
         self.shown: dict[str, tuple[str, str]] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="sprdiff-page-"))
-        self._finished: OrderedDict[tuple, tuple[Path, dict[str, Any]]] = OrderedDict()
+        self.on_view: Finished | None = None
+        self._finished: OrderedDict[tuple, Finished] = OrderedDict()
         self._stop = threading.Event()
-        self._run_folder = self.folder
+        self.run_folder = self.folder
         self._runs = 0
 
     def new_run(self) -> threading.Event:
         """The switch of a new run, which gets a folder of its own; the run before it, if any, is stopped."""
         self._stop.set()
         self._stop = threading.Event()
+        self.on_view = None
         self._runs += 1
-        self._run_folder = self.folder / str(self._runs)
-        with self._open():
-            self._run_folder.mkdir()
+        self.run_folder = self.folder / str(self._runs)
+        with self.writing():
+            self.run_folder.mkdir()
         return self._stop
 
     def is_current(self, stop: threading.Event) -> bool:
@@ -56,15 +78,19 @@ class Session:
     def stop(self) -> None:
         self._stop.set()
 
-    def finish(self, key: tuple, value: dict[str, Any]) -> None:
-        """Keeps what the viewer showed at the end of the current run; the oldest beyond a dozen goes."""
-        self._finished[key] = (self._run_folder, value)
+    def finish(self, key: tuple, run: Finished) -> None:
+        """Keeps a run, which is on view now; the oldest beyond a dozen goes with its files."""
+        self._finished[key] = self.on_view = run
         while len(self._finished) > FINISHED_RUNS:
-            shutil.rmtree(self._finished.popitem(last=False)[1][0], ignore_errors=True)
+            shutil.rmtree(self._finished.popitem(last=False)[1].folder, ignore_errors=True)
 
-    def finished(self, key: tuple) -> dict[str, Any] | None:
-        """What a run with the same settings ended with on this page, or None."""
-        return self._finished[key][1] if key in self._finished else None
+    def finished(self, key: tuple) -> Finished | None:
+        """The run with the same settings on this page, which is on view again, or None."""
+        found = self._finished.get(key)
+        if found is not None:
+            self.on_view = found
+            self.show(found.value["panels"])
+        return found
 
     def show(self, panels: Sequence[dict[str, Any]]) -> None:
         """Keeps in mind which panels are on view."""
@@ -82,14 +108,14 @@ class Session:
         """
         from sprdiff.images import save_png  # here, since it imports torch and the page is up before that
 
-        path = self._run_folder / f"{file_stem(stem)}.png"
-        with self._open():
+        path = self.run_folder / f"{file_stem(stem)}.png"
+        with self.writing():
             save_png(image, path)
         return file_data(path)
 
     def save_bytes(self, data: bytes, stem: str, extension: str) -> dict[str, Any]:
-        path = self._run_folder / f"{file_stem(stem)}{extension}"
-        with self._open():
+        path = self.run_folder / f"{file_stem(stem)}{extension}"
+        with self.writing():
             path.write_bytes(data)
         return file_data(path)
 
@@ -97,8 +123,8 @@ class Session:
         self, files: Sequence[dict[str, Any]], texts_by_name: dict[str, str], stem: str
     ) -> dict[str, Any]:
         """Files of this session, each once, and texts, under their names in one archive."""
-        path = self._run_folder / f"{file_stem(stem)}.zip"
-        with self._open(), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        path = self.run_folder / f"{file_stem(stem)}.zip"
+        with self.writing(), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for name, source in {file["orig_name"]: file["path"] for file in files}.items():
                 archive.write(source, name)
             for name, text in texts_by_name.items():
@@ -106,7 +132,7 @@ class Session:
         return file_data(path)
 
     @contextmanager
-    def _open(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """Turns the missing folder of a page that was closed meanwhile into an error that is no bug."""
         try:
             yield
@@ -140,6 +166,11 @@ class Sessions:
 def file_stem(text: str) -> str:
     """A file name made of letters, digits, dots and dashes, at most 80 of them, never empty or hidden."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:80] or "picture"
+
+
+def original_stem(name: str) -> str:
+    """File name, without extension, of the original as the page shows it."""
+    return f"{file_stem(Path(name).stem)[:40]}-original"
 
 
 def file_data(path: Path) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.errors import SettingsError
-from sprdiff.types import Progress, RateBreakdown
+from sprdiff.types import Progress
 from sprdiff.ui import texts
-from sprdiff.ui.desk import Desk, Picture
-from sprdiff.ui.handlers import SPRDIFF_METHODS, Shown, original_stem, status_html
+from sprdiff.ui.board import SPRDIFF_METHODS, missing_text
+from sprdiff.ui.desk import Desk, Missing, Picture, StreamDetail, Unmeasured
+from sprdiff.ui.handlers import Shown, status_html
 from sprdiff.ui.jobs import Step, follow
 from sprdiff.ui.panels import bpp_text, bytes_text, metric_cells, metric_columns, scale_text
-from sprdiff.ui.sessions import Session, file_stem
+from sprdiff.ui.sessions import Session, file_stem, original_stem
 
 if TYPE_CHECKING:
     from sprdiff.evaluation.comparison import MethodResult
@@ -40,10 +41,13 @@ def run_sweep(
     chart = _Chart(session, picture, session.save_picture(image, original_stem(picture.name)))
     yield Shown(chart.value(), status_html(0.0, texts.STARTING), True)
 
+    missing: list[Missing] = []
+
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
         for index, target_bpp in enumerate(SWEEP_BPPS):
             remembered = desk.remembered(image, method_ids, target_bpp)
             if remembered is not None:
+                missing.extend(remembered.missing)
                 for result in remembered.results:
                     emit((target_bpp, result))
                 continue
@@ -51,8 +55,10 @@ def run_sweep(
             def report_all(fraction: float, note: str, index: int = index, bpp: float = target_bpp) -> None:
                 report((index + fraction) / len(SWEEP_BPPS), f"{bpp:g} bpp, {note}")
 
-            def emit_result(value: MethodResult | RateBreakdown, bpp: float = target_bpp) -> None:
-                if not isinstance(value, RateBreakdown):
+            def emit_result(value: Any, bpp: float = target_bpp) -> None:
+                if isinstance(value, Missing):
+                    missing.append(value)
+                elif not isinstance(value, Unmeasured | StreamDetail):
                     emit((bpp, value))
 
             desk.compare(image, method_ids, target_bpp, report_all, emit_result)
@@ -67,8 +73,9 @@ def run_sweep(
             yield Shown(chart.value(), status_html(len(chart.points) / wanted, note), True)
     if not session.is_current(stop):
         return
-    done = len(chart.points) == wanted
-    yield Shown(chart.value(with_csv=True), status_html(None, "" if done else texts.STOPPED), False)
+    done = len(chart.points) + len(missing) == wanted
+    reasons = " ".join(dict.fromkeys(missing_text(item) for item in missing))
+    yield Shown(chart.value(with_csv=True), status_html(None, reasons if done else texts.STOPPED), False)
 
 
 class _Chart:

@@ -10,9 +10,11 @@ const MAX_ZOOM = 64;
 const LENS_SCALE = 4;
 
 const view = { zoom: 1, x: 0.5, y: 0.5 };
-const state = { mode: "grid", current: null, a: null, b: null, cut: 50, flick: false, lens: false, errors: false, chosen: new Set() };
-let shown = { panels: [], size: [1, 1], pending: [], columns: [] };
+const state = { mode: "grid", current: null, a: null, b: null, cut: 50, flick: false, lens: false, overlay: null, chosen: new Set() };
+const NOTHING = { panels: [], size: [1, 1], pending: [], missing: [], figure: [], columns: [], title: "", settings: "" };
+let shown = NOTHING;
 const cards = new Map();
+let bitsImage = null;
 
 const make = (tag, className, text) => {
   const node = document.createElement(tag);
@@ -46,10 +48,13 @@ const place = () => {
     const left = port.clientWidth / 2 - view.x * width * scale;
     const top = port.clientHeight / 2 - view.y * height * scale;
     for (const image of port.querySelectorAll("img")) {
-      image.style.width = width + "px";
-      image.style.height = height + "px";
+      // Blocks at the right and bottom may lie partly outside the picture.
+      const blocks = image.classList.contains("v-bits") && bitsImage ? bitsImage : null;
+      image.style.width = (blocks ? blocks.width : width) + "px";
+      image.style.height = (blocks ? blocks.height : height) + "px";
+      if (blocks) image.style.clipPath = "inset(0 " + (blocks.width - width) + "px " + (blocks.height - height) + "px 0)";
       image.style.transform = "translate(" + left + "px," + top + "px) scale(" + scale + ")";
-      image.style.imageRendering = scale * devicePixelRatio > 1.001 && view.zoom > 1 ? "pixelated" : "auto";
+      image.style.imageRendering = blocks || (scale * devicePixelRatio > 1.001 && view.zoom > 1) ? "pixelated" : "auto";
     }
   }
   const scale = visible.length ? fitOf(visible[0]) * view.zoom * devicePixelRatio : 1;
@@ -203,17 +208,49 @@ divider.addEventListener("keydown", (event) => {
 // The reference lies over a panel, blended as the difference, only while errors are shown.
 const setReference = (image, panel) => {
   const original = shown.panels[0];
-  const wanted = state.errors && panel && original.kind === "original" && panel.id !== original.id;
+  const wanted = state.overlay === "errors" && panel && original.kind === "original" && panel.id !== original.id;
   if (wanted) image.src = original.picture.url;
   else image.removeAttribute("src");
   image.parentElement.classList.toggle("v-errors", Boolean(wanted));
 };
 
+// The bits are those of the SPRDiff stream: they lie over its pictures and over the original.
+const setBits = (image, panel) => {
+  const wanted = state.overlay === "bits" && bitsImage && panel && panel.kind !== "baseline";
+  if (wanted) image.src = bitsImage.url;
+  else image.removeAttribute("src");
+  image.parentElement.classList.toggle("v-with-bits", Boolean(wanted));
+};
+
 const setImage = (image, panel) => {
-  setReference(image.nextElementSibling, panel);
+  const [reference, bits] = [...image.parentElement.querySelectorAll(".v-reference, .v-bits")];
+  setReference(reference, panel);
+  setBits(bits, panel);
   const alt = panel ? panel.label + ": " + panel.facts.join(", ") : "";
   if (panel && image.getAttribute("src") !== panel.picture.url) image.src = panel.picture.url;
   image.alt = alt;
+};
+
+// One pixel a block: from clear through red to pale yellow, so that light and dark pictures both carry it.
+const RAMP = [[120, 20, 0, 0], [190, 40, 8, 150], [255, 108, 64, 205], [255, 226, 150, 240]];
+const rampAt = (share) => {
+  const place = share * (RAMP.length - 1), low = Math.min(Math.floor(place), RAMP.length - 2), part = place - low;
+  return RAMP[low].map((value, i) => value + (RAMP[low + 1][i] - value) * part);
+};
+const makeBits = () => {
+  const blocks = shown.stream && shown.stream.blocks;
+  root.classList.toggle("with-bits", Boolean(blocks));
+  if (!blocks) return (bitsImage = null);
+  const levels = Uint8Array.from(atob(blocks.base64), (letter) => letter.charCodeAt(0));
+  const canvas = document.createElement("canvas");
+  canvas.width = blocks.columns;
+  canvas.height = blocks.rows;
+  const pen = canvas.getContext("2d"), pixels = pen.createImageData(blocks.columns, blocks.rows);
+  levels.forEach((level, i) => pixels.data.set(rampAt(level / 255).map(Math.round), 4 * i));
+  pen.putImageData(pixels, 0, 0);
+  bitsImage = { url: canvas.toDataURL(), width: blocks.columns * blocks.side, height: blocks.rows * blocks.side };
+  find(".v-legend-bits b").textContent = blocks.most;
+  find(".v-bits-words").textContent = blocks.legend;
 };
 
 const download = (file, text, label) => {
@@ -276,9 +313,10 @@ const drawGrid = () => {
       const pictures = make("div", "v-pics");
       const image = make("img");
       const reference = make("img", "v-reference");
-      image.draggable = reference.draggable = false;
-      reference.alt = "";
-      pictures.append(image, reference);
+      const bits = make("img", "v-bits");
+      image.draggable = reference.draggable = bits.draggable = false;
+      reference.alt = bits.alt = "";
+      pictures.append(image, reference, bits);
       port.append(pictures);
       card.append(port);
       cards.set(panel.id, card);
@@ -292,6 +330,14 @@ const drawGrid = () => {
   for (const label of shown.pending) {
     const card = make("figure", "v-card v-pending");
     card.append(make("div", "v-port"), make("figcaption", "", label));
+    grid.append(card);
+  }
+  grid.querySelectorAll(".v-missing").forEach((node) => node.remove());
+  for (const missing of shown.missing) {
+    const card = make("figure", "v-card v-missing");
+    const caption = make("figcaption");
+    caption.append(make("b", "v-name", missing.label), make("p", "v-facts", "left out"));
+    card.append(make("p", "v-reason", missing.reason), caption);
     grid.append(card);
   }
 };
@@ -389,11 +435,6 @@ const drawTable = () => {
     table.tBodies[0].append(row);
   }
   box.append(table);
-  if (shown.bundle) {
-    const line = make("p", "v-bundle");
-    line.append(download(shown.bundle, "Everything as one zip", "Everything as one zip: pictures, files and numbers"));
-    box.append(line);
-  }
   // Why cells are empty, also for those who cannot hover.
   const reasons = new Map();
   for (const panel of rows)
@@ -401,6 +442,42 @@ const drawTable = () => {
       if (cell.reason) reasons.set(cell.reason, (reasons.get(cell.reason) || new Set()).add(shown.columns[i].label));
     });
   for (const [reason, labels] of reasons) box.append(make("p", "note", "– " + [...labels].join(", ") + ": " + reason));
+};
+
+const viewedCrop = () => {
+  const port = ports()[0];
+  if (!port || view.zoom <= 1.0001) return null;
+  const scale = fitOf(port) * view.zoom;
+  return [["x", port.clientWidth, 0], ["y", port.clientHeight, 1]]
+    .map(([axis, span, side]) => [view[axis], span / (2 * shown.size[side] * scale)])
+    .map(([middle, half]) => [Math.max(0, middle - half), Math.min(1, middle + half)])
+    .reduce((xs, ys) => [xs[0], ys[0], xs[1], ys[1]]);
+};
+
+const drawTake = () => {
+  const box = find(".v-take");
+  box.hidden = !shown.bundle;
+  if (!shown.bundle) return;
+  const draw = make("button", "v-draw", shown.figure.length ? "Draw the figure again" : "Draw a figure for slides");
+  draw.type = "button";
+  draw.addEventListener("click", () => {
+    draw.disabled = true;
+    trigger("figure", { crop: viewedCrop() });
+  });
+  const links = [draw];
+  const names = { png: "Figure as PNG, 300 dpi", pdf: "Figure as PDF" };
+  for (const file of shown.figure) links.push(download(file, names[nameOf(file).split(".").pop()], nameOf(file)));
+  links.push(download(shown.page, "Report as one HTML page", "Report as one HTML page, with its own slider"));
+  links.push(download(shown.bundle, "Everything as one zip", "Everything as one zip: pictures, files and numbers"));
+  for (const link of links.slice(1)) link.removeAttribute("aria-label");
+  find(".v-take-links").replaceChildren(...links);
+  const figure = find(".v-figure"), picture = shown.figure[0];
+  figure.hidden = !picture;
+  if (!picture) return;
+  figure.href = picture.url;
+  figure.download = nameOf(picture);
+  figure.firstElementChild.src = picture.url;
+  figure.firstElementChild.alt = "The figure: every picture with a magnified part, bytes and metrics";
 };
 
 // Every byte of the file as one cell, its value as lightness; the first cells are the header.
@@ -440,7 +517,7 @@ const drawBytes = () => {
 
 const draw = () => {
   const value = props.value;
-  shown = value && value.panels ? value : { panels: [], size: [1, 1], pending: [], columns: [], title: "", settings: "" };
+  shown = value && value.panels ? value : NOTHING;
   const ids = shown.panels.map((panel) => panel.id);
   const newest = ids[ids.length - 1] || null;
   // Until somebody chooses, the best that there is so far is shown against the original.
@@ -456,9 +533,12 @@ const draw = () => {
   root.classList.toggle("measured", shown.panels.length > 1 && shown.panels[0].kind === "original");
   root.classList.toggle("single", ids.length + shown.pending.length === 1);
   dropLens();
+  makeBits();
+  if (state.overlay === "bits" && !bitsImage) setOverlay(null);
   drawGrid();
   drawStrip();
   drawTable();
+  drawTake();
   drawStage();
   drawBytes();
 };
@@ -502,12 +582,19 @@ const setLens = (on) => {
   find("[data-act=lens]").setAttribute("aria-pressed", String(on));
   if (!on) dropLens();
 };
-const setErrors = (on) => {
-  state.errors = on;
-  find("[data-act=errors]").setAttribute("aria-pressed", String(on));
-  find(".v-legend").hidden = !on;
+const setOverlay = (overlay) => {
+  state.overlay = overlay;
+  for (const kind of ["errors", "bits"]) {
+    find("[data-act=" + kind + "]").setAttribute("aria-pressed", String(overlay === kind));
+    find(".v-legend-" + kind).hidden = overlay !== kind;
+  }
   for (const [id, card] of cards) setImage(card.querySelector("img"), panelOf(id));
   drawStage();
+};
+const toggle = (overlay) => {
+  if (overlay === "bits" && !bitsImage) return;
+  if (overlay === "errors" && !root.classList.contains("measured")) return;
+  setOverlay(state.overlay === overlay ? null : overlay);
 };
 const fill = () => {
   if (document.fullscreenElement) document.exitFullscreen();
@@ -524,7 +611,7 @@ root.addEventListener("click", (event) => {
   if (zoom === "fit") reset();
   if (zoom === "pixels") zoomPixels();
   if (act === "lens") setLens(!state.lens);
-  if (act === "errors") setErrors(!state.errors);
+  if (act === "errors" || act === "bits") toggle(act);
   if (act === "full") fill();
 });
 root.addEventListener("change", (event) => {
@@ -555,8 +642,10 @@ document.addEventListener("keydown", (event) => {
     F: fill,
     m: () => setLens(!state.lens),
     M: () => setLens(!state.lens),
-    e: () => setErrors(!state.errors),
-    E: () => setErrors(!state.errors),
+    e: () => toggle("errors"),
+    E: () => toggle("errors"),
+    b: () => toggle("bits"),
+    B: () => toggle("bits"),
     "+": () => zoomCentre(1.5),
     "-": () => zoomCentre(1 / 1.5),
   };
