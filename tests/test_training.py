@@ -17,6 +17,7 @@ from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
 from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
+from sprdiff.training.diffusion_stage import grid_strength
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
 from sprdiff.training.semantic_stage import sinkhorn
 from sprdiff.training.stages import STAGES
@@ -159,6 +160,19 @@ def test_sinkhorn_uses_every_prototype_and_gives_probabilities():
     q = sinkhorn(torch.randn(64, 8) / 8 + torch.tensor([0.4] + [0.0] * 7), iterations=20)
     assert torch.allclose(q.sum(1), torch.ones(64), atol=1e-4)
     assert torch.allclose(q.sum(0), torch.full((8,), 8.0), rtol=0.1)
+
+
+def test_grid_strength_sees_block_borders_and_not_noise():
+    torch.manual_seed(0)
+    noise = torch.rand(2, 3, 96, 96)
+    assert grid_strength(noise, 8) < 0.05
+    for axis in (-1, -2):
+        striped = noise.clone()
+        striped.transpose(axis, -1)[..., ::8] += 0.5
+        assert grid_strength(striped, 8) > 0.3
+    blocks = torch.nn.functional.interpolate(torch.rand(2, 3, 12, 12), scale_factor=8.0)
+    # All differences at one of eight phases: mean absolute deviation 2 * 7 / 8, on both axes.
+    assert grid_strength(blocks, 8).item() == pytest.approx(3.5, abs=1e-4)
 
 
 def test_the_adversary_tells_sharp_from_blurred():
