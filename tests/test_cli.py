@@ -373,7 +373,7 @@ def test_help_and_a_bad_argument_as_a_process_load_no_heavy_library():
 
     shown = run("--help")
     assert shown.returncode == 0
-    for command in ("compress", "decompress", "info", "compare", "evaluate"):
+    for command in ("compress", "decompress", "info", "compare", "evaluate", "plot", "report"):
         assert command in shown.stdout
     refused = run("compress", "none.png", "none.spr", "--bpp", "0.03")
     assert refused.returncode == 2

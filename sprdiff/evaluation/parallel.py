@@ -1,5 +1,8 @@
 """A run in several processes: started here on one machine, or by ``accelerate launch`` on any number.
 
+``accelerate launch`` starts a process for each GPU. On CPUs it leaves that to MPI, or to whoever sets RANK and
+WORLD_SIZE for each process; ``torchrun --nproc-per-node 2 -m sprdiff evaluate ...`` does so too.
+
 Every process takes each n-th image and writes its rows to a file of its own, ``rows.part-I.jsonl``, so that
 no two write to one; the files become one at the end, or, after a kill, when the run is continued.
 """
@@ -30,16 +33,18 @@ Load = Callable[[], "SPRDiffPipeline | None"]
 """Makes the model of a process; can be sent to it, so it is a function or a ``functools.partial`` of one."""
 
 _POLL_SECONDS = 1.0
+_GROUP_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 def launched() -> PartialState | None:
     """The group of processes that ``accelerate launch`` has started this one in; None if there is none."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if all(int(os.environ.get(name, "1")) == 1 for name in _GROUP_SIZES):
         return None
+    import torch
     from accelerate import PartialState
 
     # The processes meet at the end only, and some finish long before others.
-    return PartialState(timeout=timedelta(days=7))
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
 
 
 def gather(state: PartialState | None, items: list) -> list:

@@ -1,6 +1,6 @@
 """Rate-distortion plots: what was measured here in solid lines, what was published in dashed ones.
 
-The only place that knows matplotlib.
+Nothing else here draws with matplotlib but ``comparison_figure``.
 """
 
 from __future__ import annotations

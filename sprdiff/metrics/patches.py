@@ -94,7 +94,8 @@ def fid(originals: torch.Tensor, others: torch.Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    return _update(FrechetInceptionDistance(feature=_features_as_they_are()), originals, others).item()
+    metric = FrechetInceptionDistance(feature=_features_as_they_are(originals.shape[1]))
+    return _update(metric, originals, others).item()
 
 
 def kid(originals: torch.Tensor, others: torch.Tensor) -> float:
@@ -116,7 +117,7 @@ def kid(originals: torch.Tensor, others: torch.Tensor) -> float:
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
         torch.manual_seed(0)
         metric = KernelInceptionDistance(
-            feature=_features_as_they_are(), subsets=subsets, subset_size=max(1, size)
+            feature=_features_as_they_are(originals.shape[1]), subsets=subsets, subset_size=max(1, size)
         )
         return _update(metric, originals.double(), others.double())[0].item()
 
@@ -135,12 +136,12 @@ def _update(metric: torch.nn.Module, originals: torch.Tensor, others: torch.Tens
     return metric.compute()
 
 
-def _features_as_they_are() -> torch.nn.Module:
+def _features_as_they_are(count: int) -> torch.nn.Module:
     """Stands where torchmetrics would put Inception, whose features are computed once for both metrics."""
     import torch
 
     network = torch.nn.Identity()
-    network.num_features = 2048
+    network.num_features = count
     return network
 
 

@@ -33,7 +33,8 @@ const filter = () => {
   }
   count.textContent = `${shown} of ${all.length} rows`;
 };
-for (const field of [image, ...choices.map(([select]) => select)]) field.addEventListener("input", filter);
+image.addEventListener("input", filter);
+for (const [select] of choices) select.addEventListener("change", filter);
 filter();
 
 const full = document.getElementById("full");
