@@ -11,7 +11,7 @@ import torch
 from conftest import make_photo
 from tiny import SMALL, small_pipeline
 
-from sprdiff.errors import InputImageError
+from sprdiff.errors import InputImageError, WeightsError
 from sprdiff.parts import load_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
@@ -91,6 +91,19 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
     train(again, photos, tmp_path, minutes=0.006, resume=True)
     last = json.loads((tmp_path / "vae.jsonl").read_text().splitlines()[-1])
     assert last["step"] > first["step"] and last["minutes"] >= 0.006
+
+
+def test_a_state_of_other_parts_is_refused(photos, tmp_path, monkeypatch):
+    train(make("vae", photos, tmp_path, monkeypatch), photos, tmp_path, minutes=0.001)
+    other = make("vae", photos, tmp_path, monkeypatch)
+    other.objective.vae.decoder[0] = torch.nn.Conv2d(4, 16, 1)
+    with pytest.raises((WeightsError, RuntimeError), match=r"other parts|size mismatch"):
+        train(other, photos, tmp_path, minutes=0.002, resume=True)
+    swapped = make("vae", photos, tmp_path, monkeypatch)
+    vae = swapped.objective.vae
+    vae._modules = dict(reversed(vae._modules.items()))
+    with pytest.raises(WeightsError, match="other parts"):
+        train(swapped, photos, tmp_path, minutes=0.002, resume=True)
 
 
 def test_a_kill_while_saving_leaves_the_last_state(photos, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from sprdiff.errors import WeightsError
 from sprdiff.training.data import Crops, list_images, split, validation_images
 
 SAVE_EVERY_MINUTES = 4.0
@@ -64,16 +65,24 @@ class Stage(ABC):
 
 
 class _Progress:
-    """Steps and minutes so far; part of the resumable state."""
+    """Steps and minutes so far, and whose state it is; part of the resumable state.
 
-    def __init__(self) -> None:
+    Args:
+        shapes: of the trained parameters in order. Optimizer and EMA know them by position only, and a
+            state of other parts would be loaded without a word.
+    """
+
+    def __init__(self, shapes: list[tuple[int, ...]]) -> None:
         self.step = 0
         self.minutes = 0.0
+        self.shapes = shapes
 
-    def state_dict(self) -> dict[str, float]:
-        return {"step": self.step, "minutes": self.minutes}
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "minutes": self.minutes, "shapes": self.shapes}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state.get("shapes", self.shapes) != self.shapes:
+            raise WeightsError("The saved state is of other parts than this stage trains; start without it.")
         self.step, self.minutes = int(state["step"]), float(state["minutes"])
 
 
@@ -114,13 +123,11 @@ def run(
 
     stage.objective.to(accelerator.device, memory_format=torch.channels_last)
     parameters = [p for p in stage.objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
+    optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     ema = EMAModel(parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
     objective, optimizer = accelerator.prepare(stage.objective, optimizer)
-    clock = _Progress()
+    clock = _Progress([tuple(p.shape) for p in parameters])
     for item in [clock, ema, *stage.extra_state().values()]:
         accelerator.register_for_checkpointing(_Plain(item))
     state = out / "state" / stage.name

@@ -216,14 +216,14 @@ class CodecStage(_RateDistortionStage):
         }
         begun = (folder / "fusion").exists()
         start = folder if begun else folder / "distortion"
-        self.trained = {name: load_part(name, start).train() for name in ("latent_codec", "coarse")}
-        if begun:
-            self.trained["fusion"] = load_part("fusion", folder).train()
-        else:
-            self.trained["fusion"] = build_part("fusion", config)
+        fusion = load_part("fusion", folder).train() if begun else build_part("fusion", config)
+        if not begun:
             with torch.no_grad():
                 rms = frozen["distortion_encoder"](data.batch(32)).pow(2).mean((0, 2, 3)).sqrt()
-                self.trained["fusion"].from_distortion.weight.div_(rms[:, None, None])
+                fusion.from_distortion.weight.div_(rms[:, None, None])
+        # The order is part of the resumable state: optimizer and EMA know parameters by position.
+        self.trained = {"fusion": fusion}
+        self.trained |= {name: load_part(name, start).train() for name in ("latent_codec", "coarse")}
         self.objective = CodecObjective(
             self.trained, frozen, with_fusion=True, noisy_until=NOISY_UNTIL[self.name]
         )
