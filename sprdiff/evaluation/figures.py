@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,16 +85,16 @@ def write_figures(results: Results, out: Path, name: str, *, progress: Progress)
     The tables hold the published curves with a rate in the plotted range only.
     """
     out.mkdir(parents=True, exist_ok=True)
-    written = []
+    shown, written = record(results), []
     for place, metric in enumerate(results.plotted):
         progress(place / len(results.plotted), AXES[metric].label)
         caption = plots.caption_of(metric, results.curves, results.data_set)
         figure = plots.draw(metric, results.curves, caption=caption)
-        written += plots.write_plots(figure, out / f"{name}-{metric}")
+        written += plots.write_plots(figure, out / f"{name}-{metric}", means_mark(shown))
     for path, text in (
         (out / f"{name}-bd.csv", deltas_csv(results.anchor, results.comparisons)),
         (out / f"{name}.md", markdown(results)),
-        (out / f"{name}.json", json_text(record(results))),
+        (out / f"{name}.json", json_text(shown)),
     ):
         write_file(path, text)
         written.append(path)
@@ -127,7 +129,11 @@ def record(results: Results) -> dict[str, Any]:
         "settings": {"runs": []},
     }
     for summary in results.summaries.values():
-        merged["means"] += summary["means"]
+        # Without the seconds: they say more of what else the machine did than of a method.
+        merged["means"] += [
+            {key: value for key, value in row.items() if not key.endswith("_seconds")}
+            for row in summary["means"]
+        ]
         merged["failed"] |= summary.get("failed", {})
         settings = summary["settings"]
         merged["settings"] |= {key: value for key, value in settings.items() if key != "runs"}
@@ -150,6 +156,11 @@ def record(results: Results) -> dict[str, Any]:
         ],
     }
     return merged
+
+
+def means_mark(shown: Mapping[str, Any]) -> str:
+    """What plots of a record carry, so that it can be seen whether they are of these numbers."""
+    return "means " + hashlib.sha256(json.dumps(shown["means"], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _without_paths(run: Mapping[str, Any]) -> dict[str, Any]:

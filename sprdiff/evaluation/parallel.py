@@ -1,7 +1,7 @@
 """A run in several processes: started here on one machine, or by ``accelerate launch`` on any number.
 
-``accelerate launch`` starts a process for each GPU. On CPUs it leaves that to MPI, or to whoever sets RANK and
-WORLD_SIZE for each process; ``torchrun --nproc-per-node 2 -m sprdiff evaluate ...`` does so too.
+``accelerate launch`` starts a process for each GPU. On CPUs it leaves that to MPI, or to whoever sets RANK
+and WORLD_SIZE for each process, as ``torchrun --nproc-per-node 2 -m sprdiff evaluate ...`` does.
 
 Every process takes each n-th image and writes its rows to a file of its own, ``rows.part-I.jsonl``, so that
 no two write to one; the files become one at the end, or, after a kill, when the run is continued.

@@ -108,19 +108,23 @@ def caption_of(metric: str, curves: Sequence[Curve], data_set: str) -> str:
     return text
 
 
-def write_plots(figure: Figure, stem: Path) -> list[Path]:
-    """The plot as PNG, PDF and SVG, named after ``stem``; the same bytes for the same curves."""
+def write_plots(figure: Figure, stem: Path, description: str) -> list[Path]:
+    """The plot as PNG, PDF and SVG, named after ``stem``; the same bytes for the same curves.
+
+    Args:
+        description: stored in the files.
+    """
     written = []
     for kind in FORMATS:
         path = stem.with_name(f"{stem.name}.{kind}")
-        write_file(path, _render(figure, kind))
+        write_file(path, _render(figure, kind, description))
         written.append(path)
     return written
 
 
 def page_svg(figure: Figure) -> str:
     """The plot as an SVG element for a page, in the page's font and colours."""
-    text = _render(figure, "svg", transparent=True, svg_fonts="none").decode()
+    text = _render(figure, "svg", "", transparent=True, svg_fonts="none").decode()
     text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "currentColor")
     text = text.replace(_PAPER, "var(--sheet)")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -231,11 +235,17 @@ def _method(curve: Curve) -> str:
     return curve.id.partition("@")[0]
 
 
-def _render(figure: Figure, kind: str, *, transparent: bool = False, svg_fonts: str = "path") -> bytes:
+def _render(
+    figure: Figure, kind: str, description: str, *, transparent: bool = False, svg_fonts: str = "path"
+) -> bytes:
     import matplotlib
 
     # Neither date nor random identifiers: what has not changed stays the same file.
-    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
+    metadata = {
+        "png": {"Software": None, "Description": description},
+        "pdf": {"CreationDate": None, "Subject": description},
+        "svg": {"Date": None, "Description": description},
+    }[kind]
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": svg_fonts, "svg.hashsalt": "sprdiff", "pdf.fonttype": 42}):
         figure.savefig(file, format=kind, dpi=160, metadata=metadata, transparent=transparent)

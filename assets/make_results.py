@@ -1,0 +1,103 @@
+"""The numbers and plots of README and model card, made from the embedded checkpoint by one command.
+
+    python assets/make_results.py KODAK
+
+evaluates the folder with the 24 Kodak images (an earlier run in ``--work`` is continued: what does not depend
+on the checkpoint is not computed again), writes ``assets/results/kodak.json``, tables and plots, puts the table
+between the marks in README.md and the model card, and leaves a page for reading in ``--work``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from sprdiff.cli import main as run_command  # noqa: E402
+from sprdiff.evaluation.curves import AXES  # noqa: E402
+from sprdiff.evaluation.tables import means_markdown  # noqa: E402
+from sprdiff.files import write_file  # noqa: E402
+from sprdiff.methods import METHODS as LABELS  # noqa: E402
+from sprdiff.weights import embedded_checkpoint  # noqa: E402
+
+METHODS = ("sprdiff-coarse", "sprdiff-final", "jpeg", "webp", "jpeg2000", "avif", "jpeg-xl")
+BPPS = (0.01, 0.0205, 0.03, 0.05)
+METRICS = ("psnr-rgb", "ms-ssim-rgb", "ms-ssim-y", "lpips-alex", "lpips-vgg", "dists", "gmsd", "fsim")
+RESULTS = ROOT / "assets" / "results"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+CARD = embedded_checkpoint() / "README.md"
+PLOTS = ("psnr-rgb", "ms-ssim-y")
+
+
+def make(
+    kodak: Annotated[Path, typer.Argument(help="Folder with kodim01.png to kodim24.png.")],
+    work: Annotated[Path, typer.Option(help="Folder for rows and files.")] = Path("results/kodak"),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Make all of it."""
+    evaluate = ["evaluate", str(kodak), "--methods", ",".join(METHODS), "--bpp", ",".join(map(str, BPPS))]
+    evaluate += ["--metrics", ",".join(METRICS), "--keep", "--jobs", str(jobs), "--out", str(work)]
+    evaluate += ["--model", str(embedded_checkpoint())]
+    plot = ["plot", str(work), "--published", "kodak", "--out", str(RESULTS), "--name", "kodak"]
+    report = ["report", str(work), "--published", "kodak", "--model", str(embedded_checkpoint())]
+    for command in (evaluate, plot, report):
+        print("python -m sprdiff", shlex.join(command), flush=True)
+        code = run_command(command)
+        if code:
+            raise typer.Exit(code)
+    record = json.loads((RESULTS / "kodak.json").read_bytes())
+    for path, text in ((ROOT / "README.md", readme_block(record)), (CARD, card_block(record))):
+        if path.exists() and BEGIN in path.read_text(encoding="utf-8"):
+            write_file(path, replaced(path.read_text(encoding="utf-8"), text))
+        else:
+            print(f"{path} has no {BEGIN}, so the table is not put there:\n{text}", file=sys.stderr)
+
+
+def replaced(text: str, block: str) -> str:
+    """``text`` with ``block`` between the marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{block}{END}{after}"
+
+
+def readme_block(record: dict[str, Any]) -> str:
+    """Two plots, the averages at one budget, and where the rest is."""
+    plots = "\n".join(
+        f"![{AXES[each].label} over bits per pixel](assets/results/kodak-{each}.png)" for each in PLOTS
+    )
+    return (
+        f"{plots}\n\n{card_block(record)}\n"
+        "All budgets, BD-rates with the reasons where there is none, and settings: "
+        "[`assets/results/kodak.md`](assets/results/kodak.md) and "
+        "[`kodak.json`](assets/results/kodak.json). Published curves are what their sources say "
+        "([`SOURCES.md`](assets/published/SOURCES.md)); they were not run here.\n"
+    )
+
+
+def card_block(record: dict[str, Any]) -> str:
+    """The averages at every budget of both outputs, and of every method at 0.03 bpp."""
+    metrics = [
+        metric
+        for metric in record["settings"]["metrics"]
+        if any(row["metrics"][metric]["mean"] is not None for row in record["means"])
+    ]
+    order = list(LABELS)
+    rows = sorted(record["means"], key=lambda row: (row["target_bpp"], order.index(row["method"])))
+    chosen = [row for row in rows if row["target_bpp"] == 0.03 or row["method"].startswith("sprdiff")]
+    images = max(row["images"] for row in record["means"])
+    return (
+        f"Kodak, {images} images, bytes of real files, averages over images; checkpoint "
+        f"`{record['settings']['fingerprint'][:12]}`. Every method at 0.03 bpp, ours at all budgets:\n\n"
+        f"{means_markdown(chosen, metrics)}"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(make)
