@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_options(arguments)
     # Read by gradio when it is imported, so the page is imported only now.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
+    # for each other made a run five times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sprdiff.ui import build_app, launch_options
 
     def load() -> SPRDiffPipeline:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from sprdiff.errors import SettingsError
 from sprdiff.ui import handlers, texts
-from sprdiff.ui.compare_tab import DEFAULT_BPP, baseline_choices
+from sprdiff.ui.compare_tab import DEFAULT_BPP, LEARNED_CHOICES, baseline_choices
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.panels import METRIC_IDS
 from sprdiff.ui.sessions import file_stem
@@ -23,7 +23,9 @@ def build_api(desk: Desk) -> None:
         image = gr.File(label="Image")
         stream = gr.File(label="Stream (.spr)")
         target_bpp = gr.Number(DEFAULT_BPP, label="Target in bits per pixel", minimum=0, maximum=24)
-        chosen = gr.CheckboxGroup(methods, value=methods, label="Methods")
+        # Not the learned ones: they would make every call wait for their weights.
+        ready = [method for method in methods if method not in dict(map(reversed, LEARNED_CHOICES))]
+        chosen = gr.CheckboxGroup(methods, value=ready, label="Methods")
         out_stream = gr.File(label="Stream (.spr)")
         out_coarse = gr.File(label="Coarse picture (PNG)")
         out_final = gr.File(label="Final picture (PNG)")

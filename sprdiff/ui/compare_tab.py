@@ -30,6 +30,11 @@ EXAMPLE_TITLES = {
 FIRST_EXAMPLE = "coffee.png"
 BASELINE_CHOICES = [("JPEG", "jpeg"), ("WebP", "webp"), ("JPEG 2000", "jpeg2000"), ("AVIF", "avif")]
 PLUGIN_CHOICES = {"pillow_jxl": ("JPEG XL", "jpeg-xl"), "pillow_heif": ("HEIC", "heic")}
+LEARNED_CHOICES = [
+    ("Hyperprior 2018", "bmshj2018-hyperprior"),
+    ("Mean-scale 2018", "mbt2018-mean"),
+    ("Cheng 2020", "cheng2020-anchor"),
+]
 DEFAULT_BPP = 0.03
 
 
@@ -223,9 +228,9 @@ def methods_control() -> gr.CheckboxGroup:
 
 
 def baseline_choices() -> list[tuple[str, str]]:
-    """Pillow's codecs, and those whose plugin is installed."""
+    """Pillow's codecs, those whose plugin is installed, and the learned ones."""
     plugins = [choice for module, choice in PLUGIN_CHOICES.items() if importlib.util.find_spec(module)]
-    return BASELINE_CHOICES + plugins
+    return BASELINE_CHOICES + plugins + LEARNED_CHOICES
 
 
 def target_control() -> gr.HTML:

@@ -15,6 +15,7 @@ from sprdiff.ui.decode_tab import build_decode_tab
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.how_tab import build_how_tab
 from sprdiff.ui.model import ModelState
+from sprdiff.ui.published_tab import build_published_tab
 from sprdiff.ui.sweep_tab import build_sweep_tab
 from sprdiff.ui.theme import build_css, build_theme
 
@@ -55,6 +56,8 @@ def build_app(pipeline_loader: Callable[[], SPRDiffPipeline], *, model_name: str
                 build_sweep_tab(desk, compare.picture)
             with gr.Tab("Decode", id="decode"):
                 build_decode_tab(desk)
+            with gr.Tab("Published", id="published") as published:
+                build_published_tab(published)
             with gr.Tab("How it works", id="how"):
                 build_how_tab()
         build_api(desk)

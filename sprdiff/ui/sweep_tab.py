@@ -31,7 +31,7 @@ def build_sweep_tab(desk: Desk, picture: gr.State) -> None:
                 html_template=parts.static_text("chart.html").replace(
                     "@empty", html.escape(texts.SWEEP_EMPTY)
                 ),
-                js_on_load=parts.static_text("chart.js"),
+                js_on_load=parts.static_text("plot.js") + parts.static_text("chart.js"),
                 apply_default_css=False,
                 elem_id="sweep-chart",
             )

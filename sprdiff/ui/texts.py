@@ -12,7 +12,10 @@ EXAMPLES_NOTE = "Four free photographs, none of them used for training."
 TARGET_LABEL = "Target"
 TARGET_NOTE = "A ceiling for the whole file, header included; every codec gets the same one."
 METHODS_LABEL = "Against"
-METHODS_NOTE = "Each codec searches its own scale and quality for the best PSNR that fits."
+METHODS_NOTE = (
+    "Each codec searches its own scale and quality for the best PSNR that fits. The learned ones, by year, "
+    "fetch their weights once."
+)
 RUN = "Compare"
 STOP = "Stop"
 RUN_NOTE = "The coarse picture comes first, then the final one, then the others."
@@ -38,6 +41,14 @@ DECODE_LEAD = (
     "Both pictures come out of the file alone: first the coarse one, then the one that the diffusion model "
     "makes from it."
 )
+
+PUBLISHED_NOTE = (
+    "What the authors of other codecs reported, each with its source, and what we measured ourselves. "
+    "Nothing published was run here. LPIPS with AlexNet and with VGG are different numbers, and so are "
+    "MS-SSIM on RGB and on luma: each has an axis of its own."
+)
+OURS_LABEL = "{label}, ours"
+OURS_SOURCE = "Measured by this project with its own weights, from the bytes of real files"
 
 NO_PICTURE = "Choose a photograph first."
 NO_UPLOAD = "This file did not arrive through the page; choose it again."
