@@ -54,7 +54,8 @@ class SPRDiffPipeline(DiffusionPipeline):
             encoder also serve the decoder.
         fusion: g_a. latent_codec: entropy coding. coarse: g_s. conditions: dual feature extraction.
         unet, scheduler: the diffusion model.
-        bit_price: squared error, in quantizer steps, worth one bit when symbols are chosen.
+        bit_price: squared error, in quantizer steps, worth one bit when symbols are chosen; 0 rounds to the
+            nearest, which serves the embedded checkpoint best (docs/experiments.md).
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         conditions: DualFeatureExtractor,
         unet: UNet2DConditionModel,
         scheduler: DDPMScheduler,
-        bit_price: float = 0.1,
+        bit_price: float = 0.0,
     ) -> None:
         super().__init__()
         self.register_modules(

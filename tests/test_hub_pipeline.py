@@ -16,10 +16,10 @@ from sprdiff.weights import embedded_checkpoint
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLIENT = """
 import json, sys
-from conftest import make_photo
+from PIL import Image
 from sprdiff import SPRDiffPipeline
 pipeline = SPRDiffPipeline.from_pretrained(sys.argv[1], revision=sys.argv[2])
-data = pipeline.compress(make_photo(), quality=120)
+data = pipeline.compress(Image.open(sys.argv[3]), quality=120)
 decoded = pipeline.decompress(data)
 print(json.dumps({"fingerprint": pipeline.fingerprint, "stream": data.hex(), "size": decoded.final.size}))
 """
@@ -27,16 +27,18 @@ print(json.dumps({"fingerprint": pipeline.fingerprint, "stream": data.hex(), "si
 
 def test_a_checkpoint_from_the_hub_codes_like_the_embedded_one(pipeline, tmp_path):
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+    photo = tmp_path / "photo.png"
+    make_photo().save(photo)
     with HubServer({"v1": embedded_checkpoint()}) as hub:
         settings = {
             "HF_ENDPOINT": hub.endpoint,
             "HF_HOME": str(tmp_path / "cache"),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "NO_PROXY": "127.0.0.1",
-            "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests"))),
+            "PYTHONPATH": str(REPOSITORY),
         }
         result = subprocess.run(
-            [sys.executable, "-c", CLIENT, REPO_ID, "v1"],
+            [sys.executable, "-c", CLIENT, REPO_ID, "v1", str(photo)],
             env=clean | settings,
             cwd=tmp_path,
             capture_output=True,

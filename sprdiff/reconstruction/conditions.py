@@ -16,6 +16,9 @@ from sprdiff.layers.klt import to_blocks
 class DualFeatureExtractor(ModelMixin, ConfigMixin):
     """The diffusion model's conditions from x_coarse and the semantic tokens of x_coarse.
 
+    Both are normalised to unit variance, the scale of the latents beside which the denoiser reads them:
+    left to themselves they start so small that it learns to do without.
+
     Args:
         semantic_channels: of the semantic encoder's tokens.
         token_channels: of the tokens handed to the denoiser's cross-attention.
@@ -38,6 +41,7 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
             nn.Linear(semantic_channels, token_channels),
             nn.GELU(),
             nn.Linear(token_channels, token_channels),
+            nn.LayerNorm(token_channels, elementwise_affine=False),
         )
         self.pixel = nn.Sequential(
             nn.Conv2d(3 * 4**2, hidden_channels, 1),
@@ -45,6 +49,7 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
             residual_stack(hidden_channels, depth),
             nn.SiLU(),
             conv3x3(hidden_channels, pixel_channels),
+            nn.GroupNorm(1, pixel_channels, affine=False),
         )
 
     def forward(self, x_coarse: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

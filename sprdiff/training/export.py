@@ -27,7 +27,7 @@ def main(
     run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that the stages wrote.")],
     checkpoint: Annotated[Path, typer.Argument(help="Folder to write; replaced as a whole.")],
     preset: Annotated[str, typer.Option(help="The one that the run was trained with.")] = "tiny",
-    bit_price: Annotated[float, typer.Option(help="Of the encoder's symbol search.")] = 0.1,
+    bit_price: Annotated[float, typer.Option(help="Of the encoder's symbol search.")] = 0.0,
 ) -> None:
     """Collect a run's parts into a checkpoint that SPRDiffPipeline.from_pretrained loads."""
     parts = {}
