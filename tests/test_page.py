@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import shutil
 import time
 import zipfile
@@ -231,7 +232,7 @@ def test_upload_run_and_see_seven_pictures_that_are_their_files(page, photo_file
 def test_nothing_leaves_this_machine(page, photo_file):
     page.choose(photo_file)
     page.compare()
-    for name in ("Decode", "How it works", "Compare"):
+    for name in ("Decode", "Published", "How it works", "Compare"):
         page.tab(name)
     hosts = set()
     for entry in page.driver.get_log("performance"):
@@ -481,3 +482,138 @@ def test_every_control_has_a_name_and_every_picture_an_alternative(page, photo_f
     assert nameless == []
     unsaid = "#viewer .v-card img:not([alt]), #viewer .v-card img[alt='']:not([class]), .example img[alt='']"
     assert page.count(unsaid) == 0
+
+
+# ---- what is taken away ------------------------------------------------------------------------------------
+
+
+def test_the_figure_is_drawn_of_the_zoomed_part_and_opens(page, photo_file):
+    page.choose(photo_file)
+    page.compare()
+    page.find("#viewer [data-zoom=in]").click()
+    page.find(".v-draw").click()
+    page.wait(lambda: page.count(".v-take-links a") == 4, "the figure", 60)
+    png = page.fetch(page.link("Figure as PNG, 300 dpi"))
+    pdf = page.fetch(page.link("Figure as PDF"))
+    with Image.open(io.BytesIO(png)) as figure:
+        assert figure.size == (4000, 2250)
+    assert pdf.startswith(b"%PDF")
+    assert page.find(".v-figure img").is_displayed()
+
+
+def test_the_report_works_on_its_own(page, photo_file, tmp_path):
+    page.choose(photo_file)
+    page.compare()
+    (tmp_path / "report.html").write_bytes(page.fetch(page.link("Report as one HTML page")))
+    page.driver.get((tmp_path / "report.html").as_uri())
+    assert page.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert page.count(".picture") == len(METHODS) + 1
+    assert np.array_equal(page.pixels(".picture"), np.asarray(PHOTO))
+    line = page.find("#line")
+    before = line.rect["x"]
+    ActionChains(page.driver).click_and_hold(line).move_by_offset(90, 0).release().perform()
+    assert line.rect["x"] == pytest.approx(before + 90, abs=3)
+    page.find("#left").send_keys("AVIF")
+    assert page.find("#left-tag").text.startswith("AVIF")
+    assert np.array_equal(page.pixels("#under"), page.pixels("figure:last-child .picture"))
+
+
+def test_bits_lie_over_the_pictures_of_the_stream(page, photo_file):
+    page.choose(photo_file)
+    page.compare()
+    page.find("#viewer [data-act=bits]").click()
+    assert page.find(".v-legend-bits").is_displayed() and "16 × 16" in page.find(".v-bits-words").text
+    shown = page.run(
+        """return [...document.querySelectorAll('#viewer .v-card')].filter(c =>
+          getComputedStyle(c.querySelector('.v-bits')).display === 'block').map(c => c.dataset.panel)"""
+    )
+    assert shown == ["original", "sprdiff-coarse", "sprdiff-final"]
+    sides = page.run(
+        "const b = document.querySelector('#viewer .v-bits'); return [b.naturalWidth, b.naturalHeight]"
+    )
+    assert sides == [23, 15]
+    page.find("#viewer .viewer").send_keys("b")
+    assert page.count("#viewer .v-with-bits") == 0
+
+
+# ---- touch, full screen, accessibility ---------------------------------------------------------------------
+
+
+def test_two_fingers_zoom_and_one_pans(page, photo_file):
+    resize(page.driver, 390, 844, mobile=True)
+    page.choose(photo_file)
+    page.compare()
+    page.run("document.querySelector('#viewer .v-port').scrollIntoView({block: 'center'})")
+    x, y, width, height = page.run(
+        "const b = document.querySelector('#viewer .v-port').getBoundingClientRect();"
+        "return [b.left, b.top, b.width, b.height]"
+    )
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        fingers = [{"x": x + px * width, "y": y + py * height, "id": i} for i, (px, py) in enumerate(points)]
+        page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+    fit = page.transforms()
+    touch("touchStart", (0.45, 0.5), (0.55, 0.5))
+    for spread in (0.1, 0.2, 0.3):
+        touch("touchMove", (0.45 - spread, 0.5), (0.55 + spread, 0.5))
+    touch("touchEnd")
+    zoomed = page.transforms()
+    assert len(zoomed) == 1 and float(next(iter(zoomed)).split()[0]) > 2 * float(next(iter(fit)).split()[0])
+    touch("touchStart", (0.5, 0.5))
+    for share in (0.45, 0.4, 0.3):
+        touch("touchMove", (share, 0.5))
+    touch("touchEnd")
+    panned = page.transforms()
+    assert len(panned) == 1 and float(next(iter(panned)).split()[1]) > float(next(iter(zoomed)).split()[1])
+
+
+def test_full_screen_and_back(page):
+    full = "return document.fullscreenElement === document.querySelector('#viewer .viewer')"
+    page.find("#viewer [data-act=full]").click()
+    page.wait(lambda: page.run(full), "the full screen")
+    assert page.run("return document.activeElement.closest('.viewer') !== null")
+    page.find("#viewer [data-act=full]").send_keys("f")
+    page.wait(lambda: not page.run(full), "the page again")
+
+
+AXE = os.environ.get("SPRDIFF_AXE", "")
+
+
+@pytest.mark.skipif(not Path(AXE).is_file(), reason="SPRDIFF_AXE does not name axe.min.js")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(page, photo_file, theme):
+    page.open(f"?__theme={theme}")
+    page.choose(photo_file)
+    page.compare()
+    page.run(Path(AXE).read_text(encoding="utf-8"))
+    found = []
+    for tab in ("Compare", "Sweep", "Decode", "Published", "How it works"):
+        page.tab(tab)
+        if tab == "Published":
+            page.wait(lambda: page.count(".p-line") > 5, "the curves")
+        result = page.driver.execute_async_script(
+            """const done = arguments[0];
+            axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(r =>
+              done(r.violations.map(v =>
+                [v.id, v.nodes.map(n => n.html.slice(0, 160) + ' ' + n.failureSummary)])))"""
+        )
+        found += [(tab, rule, nodes) for rule, nodes in result]
+    assert found == []
+
+
+def test_published_curves_are_chosen_by_set_metric_and_method(page):
+    page.tab("Published")
+    page.wait(lambda: page.count(".p-line") > 5, "the curves")
+    page.driver.find_element(By.XPATH, "//*[@class='v-group p-metrics']/button[text()='LPIPS (VGG)']").click()
+    assert "LPIPS (VGG)" in page.find(".published svg[role=group]").get_attribute("aria-label")
+    left_out = page.find(".p-left-out").text
+    assert "AlexNet, which is another kind" in left_out
+    before = page.count(".p-line")
+    page.find(".p-row input").click()
+    assert page.count(".p-line") == before - 1
+    assert page.count(".p-row") == page.count(".p-row a[href^='https://']")
+    page.driver.find_element(By.XPATH, "//*[@class='v-group p-sets']/button[text()='DIV2K']").click()
+    assert page.find(".published h2").text == "DIV2K"
+    labels = page.run("return [...document.querySelectorAll('.p-metrics button')].map(b => b.textContent)")
+    assert "LPIPS (VGG)" not in labels and "LPIPS (AlexNet)" in labels

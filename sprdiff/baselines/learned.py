@@ -207,8 +207,8 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         shift += _DIGITS
 
 
-BMSHJ2018 = LearnedCodec("bmshj2018-hyperprior", "Hyperprior 2018", ".hyper", 8)  # arXiv:1802.01436
-MBT2018_MEAN = LearnedCodec("mbt2018-mean", "Mean-scale 2018", ".meanscale", 8)  # arXiv:1809.02736
+BMSHJ2018 = LearnedCodec("bmshj2018-hyperprior", "Ballé 2018", ".hyper", 8)  # arXiv:1802.01436
+MBT2018_MEAN = LearnedCodec("mbt2018-mean", "Minnen 2018", ".meanscale", 8)  # arXiv:1809.02736
 CHENG2020 = LearnedCodec("cheng2020-anchor", "Cheng 2020", ".cheng", 6)  # arXiv:2001.01568
 LEARNED = {codec.id: codec for codec in (BMSHJ2018, MBT2018_MEAN, CHENG2020)}
 """By id. They can be asked for everywhere; without their weights they raise ``WeightsError``."""

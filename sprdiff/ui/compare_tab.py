@@ -31,8 +31,8 @@ FIRST_EXAMPLE = "coffee.png"
 BASELINE_CHOICES = [("JPEG", "jpeg"), ("WebP", "webp"), ("JPEG 2000", "jpeg2000"), ("AVIF", "avif")]
 PLUGIN_CHOICES = {"pillow_jxl": ("JPEG XL", "jpeg-xl"), "pillow_heif": ("HEIC", "heic")}
 LEARNED_CHOICES = [
-    ("Hyperprior 2018", "bmshj2018-hyperprior"),
-    ("Mean-scale 2018", "mbt2018-mean"),
+    ("Ballé 2018", "bmshj2018-hyperprior"),
+    ("Minnen 2018", "mbt2018-mean"),
     ("Cheng 2020", "cheng2020-anchor"),
 ]
 DEFAULT_BPP = 0.03

@@ -13,8 +13,8 @@ TARGET_LABEL = "Target"
 TARGET_NOTE = "A ceiling for the whole file, header included; every codec gets the same one."
 METHODS_LABEL = "Against"
 METHODS_NOTE = (
-    "Each codec searches its own scale and quality for the best PSNR that fits. The learned ones, by year, "
-    "fetch their weights once."
+    "Each codec searches its own scale and quality for the best PSNR that fits. The last three are "
+    "learned and fetch their weights once."
 )
 RUN = "Compare"
 STOP = "Stop"

@@ -44,8 +44,11 @@ const makeFrame = (plot, rates, values, name, right) => {
     drawing.append(svg("line", { class: "c-grid", x1: room.left, x2: width - room.right, y1: y(tick), y2: y(tick) }));
     drawing.append(svg("text", { class: "c-tick", x: room.left - size * 0.6, y: y(tick) + size * 0.32, "text-anchor": "end" }, tick.toFixed(digits)));
   }
+  let end = -Infinity; // of the last label, so that none touches the next on a narrow plot
   for (const tick of TICKS.filter((t) => Math.log(t) > x0 && Math.log(t) < x1)) {
     drawing.append(svg("line", { class: "c-grid", x1: x(tick), x2: x(tick), y1: room.top, y2: height - room.bottom }));
+    if (x(tick) - end < size * 2.4) continue;
+    end = x(tick);
     drawing.append(svg("text", { class: "c-tick", x: x(tick), y: height - room.bottom + size * 1.3, "text-anchor": "middle" }, tick));
   }
   drawing.append(svg("text", { class: "c-axis", x: (room.left + width - room.right) / 2, y: height - size * 0.4, "text-anchor": "middle" }, "bits per pixel, file bytes × 8 over width × height"));

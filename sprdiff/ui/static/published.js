@@ -61,7 +61,7 @@ const drawPlot = () => {
   const points = shown.flatMap(pointsOf);
   const column = columnOf();
   const all = shown.length <= NAMED;
-  const frame = makeFrame(plot, points.map((point) => point.bpp), points.map((point) => point.values[state.metric]), column.name, all ? 11 : 8);
+  const frame = makeFrame(plot, points.map((point) => point.bpp), points.map((point) => point.values[state.metric]), column.name, all ? 11 : shown.some((curve) => curve.kind === "ours") ? 8 : 1);
   const ends = [];
   for (const curve of shown) {
     const line = pointsOf(curve);
@@ -108,7 +108,7 @@ const drawList = () => {
     label.append(box, swatch, make("span", "", curve.label));
     row.append(label);
     const { links, number, title } = curve.source;
-    if (links.length) row.append(outside(links[0][1], "source " + number, "Source of " + curve.label + ": " + title));
+    if (links.length) row.append(outside(links[0][1], "source " + number, "source " + number + " of " + curve.label + ": " + title));
     row.addEventListener("pointerenter", () => isOn(curve) && heat(curve));
     row.addEventListener("pointerleave", () => heat(null));
     list.append(row);

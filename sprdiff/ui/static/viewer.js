@@ -626,8 +626,9 @@ root.addEventListener("pointerleave", () => (hovered = false));
 const listens = (event) => {
   const active = document.activeElement;
   const typing = active && active.matches("input, select, textarea, [contenteditable]");
+  // Not offsetParent: the viewer has none while it fills the screen.
   return (
-    root.offsetParent !== null && shown.panels.length && !typing && !event.ctrlKey && !event.metaKey && !event.altKey &&
+    root.getClientRects().length && shown.panels.length && !typing && !event.ctrlKey && !event.metaKey && !event.altKey &&
     (root.contains(active) || (hovered && (!active || active === document.body)))
   );
 };
