@@ -3,8 +3,8 @@
     python assets/make_results.py KODAK
 
 evaluates the folder with the 24 Kodak images (an earlier run in ``--work`` is continued: what does not depend
-on the checkpoint is not computed again), writes ``assets/results/kodak.json``, tables and plots, puts the table
-between the marks in README.md and the model card, and leaves a page for reading in ``--work``.
+on the checkpoint is not computed again), writes ``assets/results/kodak.json``, tables and plots, puts the
+table between the marks in README.md and the model card, and leaves a page for reading in ``--work``.
 """
 
 from __future__ import annotations

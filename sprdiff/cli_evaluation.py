@@ -125,6 +125,7 @@ def plot(
         found = read_results(results, published=published, anchor=anchor)
         written = write_figures(found, out, name, progress=progress)
         left_out = [metric for metric in found.metrics if metric not in found.plotted]
+    _warn_of_other_sets(found.other_sets, found.published_set)
     shown = {"files": [str(path) for path in written], "left_out": left_out, **record(found)}
     lines = [markdown(found)]
     if left_out:
@@ -167,10 +168,19 @@ def report(
         page = build_report(found, results, load, options, progress=progress)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_file(out, page)
+    _warn_of_other_sets(found.other_sets, found.published_set)
     size = len(page.encode())
     console.show(
         {"file": str(out), "num_bytes": size}, f"Written to {out} ({size / 1e6:.1f} MB)", as_json=as_json
     )
+
+
+def _warn_of_other_sets(measured: list[str], published: str) -> None:
+    if measured:
+        console.warn(
+            f"measured on {', '.join(measured)}, published on {published}: these are other images, "
+            "unless they only have another name"
+        )
 
 
 def _check_name(name: str) -> None:

@@ -12,7 +12,8 @@ import pytest
 from fakes import FINGERPRINT, FakePipeline
 from PIL import Image, ImageFilter
 
-from sprdiff.errors import SettingsError
+from sprdiff.baselines import BASELINES
+from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.evaluation.comparison import DEFAULT_METHODS, DEFAULT_METRICS, compare
 from sprdiff.evaluation.results import csv_text, means, read_rows
 from sprdiff.evaluation.runner import evaluate
@@ -208,6 +209,23 @@ def test_a_bad_file_is_reported_skipped_and_tried_again(folder, tmp_path):
     assert _evaluate(folder, tmp_path / "out").computed == 6
 
 
+def test_a_method_without_weights_is_reported_once_and_the_others_are_measured(folder, tmp_path, monkeypatch):
+    class Missing:
+        def compress(self, image, *, max_bytes):
+            raise WeightsError("its weights are not here")
+
+    monkeypatch.setitem(BASELINES, "webp", Missing())
+    reported = []
+    methods = ["sprdiff-coarse", "webp", "jpeg"]
+    evaluation = _evaluate(
+        folder, tmp_path / "out", methods=methods, on_failure=lambda *failure: reported.append(failure)
+    )
+    assert reported == [("webp", "its weights are not here")]
+    assert evaluation.failed == dict(reported)
+    assert evaluation.computed == 2 * 2 * 2
+    assert {mean["method"] for mean in evaluation.summary["means"]} == {"sprdiff-coarse", "jpeg"}
+
+
 def test_an_image_that_changed_is_measured_again_and_counted_once(folder, tmp_path):
     _evaluate(folder, tmp_path / "out", bpps=[1.0])
     shutil.copy(folder / "deeper" / "b.png", folder / "a.png")
@@ -306,6 +324,15 @@ def test_means_state_the_dashes_and_their_reasons():
     assert mean["metrics"]["ms-ssim-rgb"] == {"mean": 0.625, "dashes": 1, "reasons": ["too small"]}
     (mean,) = means([_row(None, reason="too small")])
     assert mean["metrics"]["ms-ssim-rgb"]["mean"] is None
+
+
+def test_metrics_are_averaged_per_image_and_not_over_all_pixels():
+    """Decibels are averaged; the PSNR of the mean squared error would be 23.0 here."""
+    rows = [_row(20.0), _row(40.0)]
+    for row in rows:
+        row["metrics"] = {"psnr-rgb": row["metrics"]["ms-ssim-rgb"]}
+    (mean,) = means(rows)
+    assert mean["metrics"]["psnr-rgb"]["mean"] == 30.0
 
 
 def test_csv_has_a_dash_as_an_empty_cell():

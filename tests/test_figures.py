@@ -87,7 +87,7 @@ def test_the_same_results_give_the_same_bytes(folder, tmp_path):
 
 def test_measured_lines_are_solid_and_published_ones_dashed_with_their_sources(folder):
     results = read_results([folder], published="kodak")
-    caption = plots.caption_of("psnr-rgb", results.curves, results.data_set)
+    caption = plots.caption_of("psnr-rgb", results.curves, results.data_set, results.published_set)
     figure = plots.draw("psnr-rgb", results.curves, caption=caption)
     (axes,) = figure.axes
     styles = {
@@ -100,7 +100,7 @@ def test_measured_lines_are_solid_and_published_ones_dashed_with_their_sources(f
     (line,) = [line for line in axes.lines if line.get_label() == "AVIF"]
     assert list(line.get_ydata()) == [psnr for psnr, _ in QUALITY["avif"]]
     assert "measured here on kodak (24 images)" in caption
-    assert "published, not run here" in caption
+    assert "published on kodak, not run here" in caption
     assert "[1] github.com/cshw2021/SPRDiff (digitised figure), arxiv.org/abs/2606.01608" in caption
     shown = {label.split("[")[1] for label in set(styles) - measured}
     for number in (each.rstrip("]") for each in shown):
@@ -187,6 +187,13 @@ def test_plot_command(folder, capsys):
     text = capsys.readouterr().out
     assert "Not plotted, since there is no value: lpips-vgg" in text
     assert "| against AVIF |" in text
+
+
+def test_published_curves_of_other_images_are_warned_of(folder, capsys):
+    assert main(["plot", str(folder), "--published", "tecnick"]) == 0
+    assert "measured on kodak, published on tecnick: these are other images" in capsys.readouterr().err
+    assert main(["plot", str(folder), "--published", "kodak"]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

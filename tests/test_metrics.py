@@ -222,6 +222,26 @@ def test_constant_pictures(id):
     assert math.isfinite(function(gray, lighter)) and function(gray, lighter) != best
 
 
+@pytest.mark.parametrize("function", [metrics.ms_ssim, metrics.ms_ssim_y])
+def test_ms_ssim_of_flat_pictures_by_hand(function):
+    """No contrast and no structure: what is left is the luminance term of the coarsest scale."""
+    gray, lighter = (np.full((176, 176, 3), level, np.uint8) for level in (100, 140))
+    c1 = (0.01 * 255) ** 2
+    luminance = (2 * 100 * 140 + c1) / (100**2 + 140**2 + c1)
+    assert function(gray, lighter) == pytest.approx(luminance**0.1333, abs=1e-5)
+
+
+def test_what_is_measured_is_the_picture_in_8_bit():
+    """A decoder's floats are rounded first; measured as they are they would give another number."""
+    from sprdiff.images import to_image
+
+    original = np.full((16, 16, 3), 100, np.uint8)
+    near = torch.full((1, 3, 16, 16), 100.4 / 255)
+    assert metrics.psnr(original, to_image(near)) == math.inf
+    beyond = torch.full((1, 3, 16, 16), 100.6 / 255)
+    assert metrics.psnr(original, to_image(beyond)) == pytest.approx(20 * math.log10(255))
+
+
 @pytest.mark.parametrize("id", WITHOUT_WEIGHTS)
 def test_direction(id, pair):
     reference = pair[0]

@@ -30,6 +30,7 @@ class Results:
         plotted: those that at least one measured curve has.
         anchor: the curve that the others are compared to.
         comparisons: of every other curve on the plotted metrics.
+        published_set: name of the images that the published curves are of; empty without any.
     """
 
     summaries: Mapping[str, Mapping[str, Any]]
@@ -38,6 +39,15 @@ class Results:
     plotted: list[str]
     anchor: Curve
     comparisons: list[Comparison]
+    published_set: str = ""
+
+    @property
+    def other_sets(self) -> list[str]:
+        """Names of measured sets of images that are not those of the published curves."""
+        if not self.published_set:
+            return []
+        names = dict.fromkeys(str(each.get("dataset", name)) for name, each in self.summaries.items())
+        return [name for name in names if name.casefold() != self.published_set.casefold()]
 
     @property
     def data_set(self) -> str:
@@ -76,7 +86,9 @@ def read_results(
     plotted = [metric for metric in metrics if any(curve.on(metric) for curve in measured)]
     chosen = find_anchor(curves, anchor)
     comparisons = compare_to(chosen, curves, plotted)
-    return Results(summaries, curves, metrics, plotted, chosen, comparisons)
+    return Results(
+        summaries, curves, metrics, plotted, chosen, comparisons, Path(published).stem if published else ""
+    )
 
 
 def write_figures(results: Results, out: Path, name: str, *, progress: Progress) -> list[Path]:
@@ -88,7 +100,7 @@ def write_figures(results: Results, out: Path, name: str, *, progress: Progress)
     shown, written = record(results), []
     for place, metric in enumerate(results.plotted):
         progress(place / len(results.plotted), AXES[metric].label)
-        caption = plots.caption_of(metric, results.curves, results.data_set)
+        caption = plots.caption_of(metric, results.curves, results.data_set, results.published_set)
         figure = plots.draw(metric, results.curves, caption=caption)
         written += plots.write_plots(figure, out / f"{name}-{metric}", means_mark(shown))
     for path, text in (

@@ -104,6 +104,7 @@ def measure_in_processes(
         # As a daemon it ends with this process, whatever ends this one.
         processes.append(context.Process(target=_serve, args=(index, work, messages), daemon=True))
     shares: dict[int, Share] = {}
+    reported: set[tuple[str, str]] = set()
     done = dict.fromkeys(range(jobs), 0.0)
     weights = [len(paths[index::jobs]) / len(paths) for index in range(jobs)]
     try:
@@ -119,7 +120,9 @@ def measure_in_processes(
                 done[index], text = content
                 progress(sum(weights[each] * share for each, share in done.items()), text)
             elif kind == "failure":
-                on_failure(*content)
+                if content not in reported:  # a method without weights fails in every process
+                    on_failure(*content)
+                reported.add(content)
             elif kind == "error":
                 raise content
             else:

@@ -95,15 +95,17 @@ def visible(metric: str, curves: Sequence[Curve]) -> list[Curve]:
     return measured + published
 
 
-def caption_of(metric: str, curves: Sequence[Curve], data_set: str) -> str:
-    """What the lines are and where the published ones come from."""
+def caption_of(metric: str, curves: Sequence[Curve], data_set: str, published_set: str = "") -> str:
+    """What the lines are, of which images, and where the published ones come from."""
     shown = visible(metric, curves)
     text = f"Solid: measured here on {data_set}, from the bytes of real files, averaged over images."
     if any(point.over_budget for curve in shown if not curve.source for point in curve.points):
         text += " Hollow: some images exceed the budget even with the smallest file."
     sources = {curve.source.number: curve.source for curve in shown if curve.source is not None}
     if sources:
-        text += "\nDashed: published, not run here; only curves with two points in this range. "
+        text += (
+            f"\nDashed: published on {published_set}, not run here; curves with two points in this range. "
+        )
         text += "; ".join(_source_text(sources[number]) for number in sorted(sources)) + "."
     return text
 

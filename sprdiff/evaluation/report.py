@@ -72,7 +72,7 @@ def build_report(
     figures = []
     for metric in results.plotted:
         figure = plots.draw(metric, results.curves)
-        caption = plots.caption_of(metric, results.curves, results.data_set)
+        caption = plots.caption_of(metric, results.curves, results.data_set, results.published_set)
         figures.append({"svg": Markup(plots.page_svg(figure)), "caption": caption.splitlines()})
     cases = _cases(results, folders[0], rows[folders[0]], load, options, progress)
     page = Environment(

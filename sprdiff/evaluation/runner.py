@@ -43,7 +43,8 @@ class Evaluation:
 
     Attributes:
         summary: the content of ``summary.json``.
-        failed: message by image, for every image that could not be read or coded; they have no new rows.
+        failed: message by image, for every image that could not be read or coded, and by method where its
+            weights could not be had; they have no new rows.
         computed: number of rows of this run; the others were there before.
         is_main: False in the other processes of ``accelerate launch``, which have nothing to show.
     """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sprdiff.errors import SPRDiffError
-from sprdiff.evaluation.comparison import compare
+from sprdiff.errors import SPRDiffError, WeightsError
+from sprdiff.evaluation.comparison import MethodResult, compare
 from sprdiff.evaluation.datasets import SourceImage, identify, read_bytes
 from sprdiff.evaluation.plan import Plan, RowKey
 from sprdiff.evaluation.results import Row, append_row, method_row
@@ -27,7 +27,7 @@ class Share:
     Attributes:
         rows: the new ones.
         images: name and SHA-256 of every image that could be read, measured now or before.
-        failed: message by image.
+        failed: message by image, or by method where that cannot run at all.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -47,6 +47,8 @@ def measure_images(
     on_failure: Callable[[str, str], None],
 ) -> Share:
     """Appends the rows that are missing to ``rows_path``; images that cannot be coded are reported.
+
+    A method whose weights cannot be had is reported once and left out.
 
     Args:
         paths: the images of this process, in ``folder``.
@@ -69,6 +71,13 @@ def measure_images(
             fail(path.relative_to(folder).as_posix(), error)
     share.images = {(image.name, image.sha256) for image in images}
 
+    unavailable: set[str] = set()
+
+    def leave_out(method: str, error: WeightsError) -> None:
+        if method not in unavailable:
+            unavailable.add(method)
+            fail(method, error)
+
     expected = max(1, plan.rows_per_image * len(paths))
     left = {image: sum(len(plan.missing(rows, image, bpp)) for bpp in plan.bpps) for image in images}
     progress(1 - sum(left.values()) / expected, "")
@@ -77,7 +86,7 @@ def measure_images(
             continue
         progress(1 - sum(left.values()) / expected, image.name)
         try:
-            for row in _new_rows(plan, rows, image, pipeline):
+            for row in _new_rows(plan, rows, image, pipeline, unavailable, leave_out):
                 append_row(rows_path, row)
                 share.rows.append(row)
                 left[image] -= 1
@@ -89,31 +98,43 @@ def measure_images(
 
 
 def _new_rows(
-    plan: Plan, rows: Mapping[RowKey, Row], image: SourceImage, pipeline: SPRDiffPipeline | None
+    plan: Plan,
+    rows: Mapping[RowKey, Row],
+    image: SourceImage,
+    pipeline: SPRDiffPipeline | None,
+    unavailable: Collection[str],
+    leave_out: Callable[[str, WeightsError], None],
 ) -> Iterator[Row]:
     """The rows of one image that are not in ``rows``, each as soon as it is measured."""
     picture = None
     # From the largest budget down: if one is too small for the image, the others are done by then.
     for target_bpp in sorted(plan.bpps, reverse=True):
-        missing = plan.missing(rows, image, target_bpp)
-        if not missing:
-            continue
-        picture = picture or load_image(read_bytes(image.path))
-        results = compare(
-            picture,
-            missing,
-            pipeline,
-            target_bpp=target_bpp,
-            metrics=plan.metric_ids,
-            num_inference_steps=plan.num_inference_steps,
-        )
-        size = {"width": picture.width, "height": picture.height}
-        for result in results:
-            file = None
-            if plan.keep:
-                file = plan.file_name(image.name, result.encoded, target_bpp)
-                (plan.out / file).parent.mkdir(parents=True, exist_ok=True)
-                write_file(plan.out / file, result.encoded.data)
-            identity = {"image": image.name, "sha256": image.sha256, **size}
-            provenance = {"fingerprint": plan.fingerprint_of(result.method), "file": file}
-            yield identity | method_row(result, target_bpp=target_bpp) | provenance
+        missing = [m for m in plan.missing(rows, image, target_bpp) if m not in unavailable]
+        while missing:
+            picture = picture or load_image(read_bytes(image.path))
+            results = compare(
+                picture,
+                missing,
+                pipeline,
+                target_bpp=target_bpp,
+                metrics=plan.metric_ids,
+                num_inference_steps=plan.num_inference_steps,
+            )
+            try:
+                for result in results:
+                    missing.remove(result.method)
+                    yield _row(plan, image, target_bpp, result)
+            except WeightsError as error:
+                leave_out(missing.pop(0), error)  # the results come in the order of the methods
+
+
+def _row(plan: Plan, image: SourceImage, target_bpp: float, result: MethodResult) -> Row:
+    file = None
+    if plan.keep:
+        file = plan.file_name(image.name, result.encoded, target_bpp)
+        (plan.out / file).parent.mkdir(parents=True, exist_ok=True)
+        write_file(plan.out / file, result.encoded.data)
+    size = {"width": result.image.width, "height": result.image.height}
+    identity = {"image": image.name, "sha256": image.sha256, **size}
+    provenance = {"fingerprint": plan.fingerprint_of(result.method), "file": file}
+    return identity | method_row(result, target_bpp=target_bpp) | provenance
