@@ -36,6 +36,7 @@ def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch):
     """A stage of the small configuration with crops that the photographs hold."""
     stage_class = STAGES[name]
     monkeypatch.setattr(stage_class, "batch_size", 4)
+    monkeypatch.setattr("sprdiff.training.transform_stages.CodecObjective.window", 3)
     monkeypatch.setattr(stage_class, "crop", 192 if name == "semantic" else 64)
     return stage_class(SMALL, run, Crops(split(list_images(photos))[0], stage_class.crop, 1.2, 0))
 
