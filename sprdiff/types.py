@@ -109,5 +109,5 @@ class ImageCodec(Protocol):
         ...
 
     def decompress(self, data: bytes, *, size: tuple[int, int]) -> Image.Image:
-        """The picture that ``data`` holds, RGB, resized to ``size`` (width, height) if it was coded smaller."""
+        """The picture that ``data`` holds, RGB, brought to ``size`` (width, height) if coded smaller."""
         ...

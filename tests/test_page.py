@@ -401,12 +401,15 @@ def test_a_sweep_draws_points_that_open_their_pictures(page, photo_file):
     page.run(
         "document.querySelector('.c-final .c-mark').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
-    link = page.find(".c-point a").get_attribute("href")
+    # In one script: the chart may be drawn anew between finding the link and reading it.
+    read = "return document.querySelector('.c-point a')?.href"
+    link = page.wait(lambda: page.run(read), "the picture of the point")
     expected = FakePipeline().decompress(page.fetch(link)).final
     assert np.array_equal(page.pixels(".c-point img"), np.asarray(expected))
     page.driver.find_element(By.XPATH, "//button[text()='MS-SSIM']").click()
-    assert "MS-SSIM" in page.find(".c-plot svg").get_attribute("aria-label")
-    table = page.fetch(page.find(".c-csv a").get_attribute("href")).decode()
+    label = "return document.querySelector('.c-plot svg')?.getAttribute('aria-label') ?? ''"
+    page.wait(lambda: "MS-SSIM" in page.run(label), "the other metric")
+    table = page.fetch(page.run("return document.querySelector('.c-csv a').href")).decode()
     assert len(table.splitlines()) == 16
 
 

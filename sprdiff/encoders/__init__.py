@@ -1,1 +1,1 @@
-"""The triple encoder: a frozen VAE, a distortion-oriented and a semantic-oriented encoder, and their fusion."""
+"""The triple encoder: a frozen VAE, a distortion- and a semantic-oriented encoder, and their fusion."""

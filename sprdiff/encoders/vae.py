@@ -1,4 +1,4 @@
-"""The autoencoder in whose latent space the diffusion model works, and f_vae, the first encoder's features."""
+"""The autoencoder in whose latent space the diffusion model works, and f_vae, its encoder's features."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class KLTAutoencoder(ModelMixin, ConfigMixin):
 
 
 def encode_latents(vae: nn.Module, x: Tensor) -> Tensor:
-    """Scaled latents of pixels (B, 3, H, W) in [-1, 1], for :class:`KLTAutoencoder` and ``AutoencoderKL`` alike."""
+    """Scaled latents of pixels (B, 3, H, W) in [-1, 1], for ours and for ``AutoencoderKL``."""
     encoded = vae.encode(x)
     if isinstance(encoded, Tensor):
         return encoded

@@ -23,7 +23,7 @@ CHUNK_ELEMENTS = 2**25
 
 
 def to_fixed(values: Tensor, fraction_bits: int) -> Tensor:
-    """The integers nearest to ``values * 2**fraction_bits``, in float64: scaling by a power of two is exact."""
+    """The integers nearest to ``values * 2**fraction_bits``, in float64; a power of two scales exactly."""
     return torch.round(values.detach().double() * 2.0**fraction_bits)
 
 
