@@ -64,6 +64,7 @@ def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     photo = make_photo()
     decoded = pipeline.decompress(pipeline.compress(photo, quality=128))
     assert decoded.final.size == photo.size
+    assert not [path for path in checkpoint.rglob("*.json") if str(run) in path.read_text()]
     weights = list(checkpoint.rglob("*.safetensors"))
     assert sum(file.stat().st_size for file in weights) < 1e6
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,11 @@ def main(
     partial = checkpoint.with_name(checkpoint.name + ".tmp")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial, max_shard_size=MAX_SHARD_SIZE)
+    # diffusers notes where a part was loaded from: a path of the training machine, of no use elsewhere.
+    for path in partial.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     card = checkpoint / "README.md"
     if card.exists():
         shutil.copy(card, partial)
