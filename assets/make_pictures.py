@@ -1,7 +1,8 @@
 """The pictures of README and model card, made from real files by the embedded checkpoint.
 
-``python assets/make_pictures.py teaser`` takes an example image;
-``python assets/make_pictures.py contact-sheet IMAGES... --out sheet.png`` any others.
+``python assets/make_pictures.py teaser`` takes an example image; ``python assets/make_pictures.py
+contact-sheet`` the four examples and four pictures that come with installed packages, or any
+``IMAGES... --out sheet.png``.
 """
 
 from __future__ import annotations
@@ -74,14 +75,25 @@ def teaser(
     save_png(canvas, out)
 
 
+def free_pictures() -> list[Path]:
+    """Eight pictures of different kinds, all free to pass on; credits in ``assets/README.md``."""
+    import matplotlib
+    import skimage
+
+    examples = sorted((ROOT / "assets" / "examples").iterdir())
+    others = [Path(skimage.data_dir) / name for name in ("camera.png", "hubble_deep_field.jpg", "text.png")]
+    return [*examples, *others, Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"]
+
+
 @app.command()
 def contact_sheet(
-    images: list[Path],
+    images: Annotated[list[Path] | None, typer.Argument()] = None,
     bpp: float = 0.03,
     width: int = 384,
     out: Path = ROOT / "assets" / "contact-sheet.png",
 ) -> None:
     """A row for each image: original, coarse, final and AVIF at the same budget."""
+    images = images or free_pictures()
     pipeline = SPRDiffPipeline.from_pretrained(embedded_checkpoint())
     rows = [row(path, pipeline, ("sprdiff-coarse", "sprdiff-final", "avif"), bpp, width) for path in images]
     canvas = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")

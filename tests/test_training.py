@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from conftest import make_photo
 from tiny import SMALL, small_pipeline
+from typer.testing import CliRunner
 
 from sprdiff.errors import InputImageError, WeightsError
 from sprdiff.parts import load_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
-from sprdiff.training.__main__ import unpack
+from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
-from sprdiff.training.diffusion_stage import grid_strength
+from sprdiff.training.diffusion_stage import flat_error
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
 from sprdiff.training.semantic_stage import sinkhorn
 from sprdiff.training.stages import STAGES
-from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
+from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes, structure_loss
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +34,14 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
-def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch):
+def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *without: str):
     """A stage of the small configuration with crops that the photographs hold."""
     stage_class = STAGES[name]
     monkeypatch.setattr(stage_class, "batch_size", 4)
     monkeypatch.setattr("sprdiff.training.transform_stages.CodecObjective.window", 3)
     monkeypatch.setattr(stage_class, "crop", 192 if name == "semantic" else 64)
-    return stage_class(SMALL, run, Crops(split(list_images(photos))[0], stage_class.crop, 1.2, 0))
+    crops = Crops(split(list_images(photos))[0], stage_class.crop, 1.2, 0)
+    return stage_class(SMALL, run, crops, **({"without": frozenset(without)} if without else {}))
 
 
 def train(stage, photos: Path, run: Path, minutes: float, resume: bool = False) -> None:
@@ -177,17 +180,67 @@ def test_sinkhorn_uses_every_prototype_and_gives_probabilities():
     assert torch.allclose(q.sum(0), torch.full((8,), 8.0), rtol=0.1)
 
 
-def test_grid_strength_sees_block_borders_and_not_noise():
+def test_flat_error_counts_where_the_picture_is_flat():
     torch.manual_seed(0)
-    noise = torch.rand(2, 3, 96, 96)
-    assert grid_strength(noise, 8) < 0.05
-    for axis in (-1, -2):
-        striped = noise.clone()
-        striped.transpose(axis, -1)[..., ::8] += 0.5
-        assert grid_strength(striped, 8) > 0.3
-    blocks = torch.nn.functional.interpolate(torch.rand(2, 3, 12, 12), scale_factor=8.0)
-    # All differences at one of eight phases: mean absolute deviation 2 * 7 / 8, on both axes.
-    assert grid_strength(blocks, 8).item() == pytest.approx(3.5, abs=1e-4)
+    flat, busy = torch.zeros(2, 3, 64, 64), torch.rand(2, 3, 64, 64) * 2 - 1
+    grid = torch.zeros(2, 3, 64, 64)
+    grid[..., ::8] = 0.02
+    assert flat_error(flat, flat) == 0 and flat_error(busy, busy) == 0
+    # 15 of 63 horizontal differences are off by 0.02; nothing moderates them on a flat picture.
+    assert flat_error(flat + grid, flat).item() == pytest.approx(0.02 * 15 / 63, rel=1e-4)
+    assert flat_error(busy + grid, busy) < 0.1 * flat_error(flat + grid, flat)
+
+
+def test_structure_loss_is_zero_for_the_same_and_grows_with_blur():
+    photo = torch.rand(2, 3, 64, 64) * 2 - 1
+    photo = torch.nn.functional.avg_pool2d(photo, 3, 1, 1)
+    blurred = torch.nn.functional.avg_pool2d(photo, 5, 1, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        same, worse = structure_loss(photo, photo, 3), structure_loss(blurred, photo, 3)
+        flat = structure_loss(torch.zeros_like(photo).requires_grad_(), torch.zeros_like(photo), 3)
+    assert abs(same.item()) < 1e-5 and worse > 0.1
+    flat.backward()
+    assert flat.item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("stage, without", [("codec", "f_sem"), ("codec", "f_dist")])
+def test_an_encoder_left_out_has_no_influence(stage, without, photos, tmp_path, monkeypatch):
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    unpack(tmp_path / "checkpoint", tmp_path / "run")
+    objective = make(stage, photos, tmp_path / "run", monkeypatch, without).objective
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    before, _ = objective.analysis(x)
+    encoder = {"f_sem": "semantic_encoder", "f_dist": "distortion_encoder"}[without]
+    for parameter in objective._frozen[0][encoder].parameters():
+        parameter.data.add_(0.1)
+    assert torch.equal(objective.analysis(x)[0], before)
+
+
+@pytest.mark.parametrize("without", ["semantic_tokens", "pixel_features", "coarse"])
+def test_the_diffusion_stage_trains_without_each_condition(without, photos, tmp_path, monkeypatch):
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    unpack(tmp_path / "checkpoint", tmp_path / "run")
+    stage = make("diffusion", photos, tmp_path / "run", monkeypatch, without)
+    batch = torch.rand(2, 3, 64, 64) * 2 - 1
+    torch.manual_seed(0)
+    stage.objective.prepare(batch)
+    tokens, pixel_features = stage.objective.condition()
+    assert (tokens.abs().max() == 0) == (without == "semantic_tokens")
+    assert (pixel_features.abs().max() == 0) == (without == "pixel_features")
+    coarse = stage.objective._frozen[0]["coarse"]
+    monkeypatch.setattr(coarse.trunk, "forward", lambda x: x * float("nan"))
+    stage.objective.prepare(batch)
+    broken = bool(stage.objective.prepared["x_coarse"].isnan().any())
+    assert broken == (without != "coarse"), "without the coarse module its networks must not matter"
+
+
+def test_an_unknown_ablation_is_named(photos, tmp_path):
+    app = typer.Typer()
+    app.command()(main)
+    result = CliRunner().invoke(
+        app, ["vae", "--data", str(photos), "--out", str(tmp_path), "--without", "f_sem"]
+    )
+    assert result.exit_code == 2 and "f_sem" in result.output
 
 
 def test_the_adversary_tells_sharp_from_blurred():

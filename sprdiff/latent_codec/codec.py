@@ -117,7 +117,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
         hyper_channels: int = 16,
         feature_channels: int = 96,
         hidden_channels: int = 128,
-        num_anchors: int = 6,
+        num_anchors: int = 8,
         skip_index: int = 1,
     ) -> None:
         super().__init__()

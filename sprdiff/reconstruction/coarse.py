@@ -41,7 +41,7 @@ class CoarseReconstruction(ModelMixin, ConfigMixin):
         depth: int = 6,
         up_channels: tuple[int, int] = (96, 64),
         up_depths: tuple[int, int] = (1, 2),
-        num_anchors: int = 6,
+        num_anchors: int = 8,
     ) -> None:
         super().__init__()
         self.stem = conv3x3(latent_channels, hidden_channels)
@@ -93,3 +93,7 @@ class CoarseReconstruction(ModelMixin, ConfigMixin):
         )
         latents = self.y_to_latents(y_refined) + self.to_latents(features)
         return x_coarse, from_blocks(latents, 2)
+
+    def linear(self, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """``forward``'s results by the linear paths alone: what is left without this module's networks."""
+        return from_blocks(self.inverse_klt(y_hat), self.stride), from_blocks(self.y_to_latents(y_hat), 2)

@@ -45,17 +45,30 @@ def main(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Checkpoint whose parts to train further."),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An ablation: f_dist, f_sem (codec); semantic_tokens, pixel_features, coarse (diffusion)."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
     validate_every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5.0,
 ) -> None:
     """Train one stage of SPRDiff; run the stages in the order in which they are listed."""
     build = STAGES[stage.value]
+    unknown = set(without or ()) - set(build.ablations)
+    if unknown:
+        known = ", ".join(build.ablations) or "nothing"
+        raise typer.BadParameter(
+            f"The {stage.value} stage can go without {known}; not {', '.join(sorted(unknown))}."
+        )
+    ablation = {"without": frozenset(without)} if without else {}
     if start is not None:
         unpack(start, out)
     # Statistics for closed-form starts; a resumed run has them in its state.
     crops = Crops(split(list_images(data))[0][:400], build.crop, build.max_zoom, seed)
     run(
-        build(PRESETS[preset.value], out, crops),
+        build(PRESETS[preset.value], out, crops, **ablation),
         data,
         out,
         minutes=minutes,

@@ -20,11 +20,9 @@ from sprdiff.parts import build_part, load_part
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss
 from sprdiff.training.loop import Stage
-from sprdiff.training.transform_stages import psnr_db
+from sprdiff.training.transform_stages import draw_qualities, psnr_db
 
 FROZEN = ("distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "coarse")
-# Qualities that matter for a generative output: above, the coarse picture is nearly as sharp.
-QUALITIES = (0.0, 220.0)
 # The share of crops that are noised from true latents at a random timestep: what the later steps see
 # when more than one is asked for.
 SHARE_OF_LATER_STEPS = 0.2
@@ -46,8 +44,15 @@ def start_parts(config: ModelConfig, folder: Path) -> dict[str, nn.Module]:
 class DiffusionObjective(nn.Module):
     """Reconstruction, semantic and adversarial losses of the picture after one step."""
 
-    def __init__(self, trained: dict[str, nn.Module], frozen: dict[str, nn.Module], scheduler: Any) -> None:
+    def __init__(
+        self,
+        trained: dict[str, nn.Module],
+        frozen: dict[str, nn.Module],
+        scheduler: Any,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__()
+        self.without = without
         self.trained = nn.ModuleDict(trained)
         self.adversary = PatchDiscriminator()
         # Not this module's parameters: an optimizer of their own, or none.
@@ -63,12 +68,14 @@ class DiffusionObjective(nn.Module):
     def prepare(self, x: Tensor) -> None:
         """Everything that the frozen parts make of a batch, kept for both players' steps."""
         frozen = self._frozen[0]
-        quality = torch.empty(len(x), device=x.device).uniform_(*QUALITIES)
+        quality = draw_qualities(len(x), x.device)
         latents = encode_latents(self.trained["vae"], x)
         f_sem = semantic_features(frozen["semantic_encoder"], x)
         y = frozen["fusion"](vae_features(latents), frozen["distortion_encoder"](x), f_sem)
         y_hat = frozen["latent_codec"](y, quality, "rounded").y_hat
         x_coarse, latents_hat = frozen["coarse"](y_hat, quality)
+        if "coarse" in self.without:
+            x_coarse, latents_hat = frozen["coarse"].linear(y_hat)
         x_coarse = x_coarse.float().clamp(-1, 1)
         self.prepared = {
             "x": x,
@@ -79,11 +86,21 @@ class DiffusionObjective(nn.Module):
             "tokens": semantic_tokens(frozen["semantic_encoder"], x_coarse),
         }
 
+    def condition(self) -> tuple[Tensor, Tensor]:
+        """Semantic tokens and pixel features of the prepared batch."""
+        batch = self.prepared
+        tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
+        if "semantic_tokens" in self.without:
+            tokens = torch.zeros_like(tokens)
+        if "pixel_features" in self.without:
+            pixel_features = torch.zeros_like(pixel_features)
+        return tokens, pixel_features
+
     def generate(self) -> tuple[Tensor, Tensor]:
         """Pictures and latents that the denoiser makes of the prepared batch."""
         batch = self.prepared
         count = len(batch["x"])
-        tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
+        tokens, pixel_features = self.condition()
         noise = torch.randn_like(batch["latents"])
         later = torch.rand(count, device=noise.device) < SHARE_OF_LATER_STEPS
         timestep = torch.full((count,), START_TIMESTEP, device=noise.device)
@@ -106,7 +123,7 @@ class DiffusionObjective(nn.Module):
         latents_loss = (latents - batch["latents"]).abs().mean()
         features = semantic_features(self._frozen[0]["semantic_encoder"], x_hat.clamp(-1, 1)).float()
         semantic = 1 - F.cosine_similarity(features, batch["f_sem"], dim=1).mean()
-        grid = grid_strength(x_hat, 8)
+        flat = flat_error(x_hat, x)
         weight = min(1.0, max(0.0, (progress - ADVERSARY_STARTS) / 0.1))
         adversarial = matching = x_hat.new_zeros(())
         if weight > 0:
@@ -117,12 +134,12 @@ class DiffusionObjective(nn.Module):
             matching = sum(F.l1_loss(f.float(), r.float()) for f, r in zip(fake, real, strict=True))
         loss = (
             0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
-            + 0.05 * grid
+            + 4.0 * flat
             + weight * (0.12 * adversarial + 0.6 * matching)
         )  # fmt: skip
         return {
             "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
-            "grid": grid, "adversarial": adversarial, "matching": matching,
+            "flat": flat, "adversarial": adversarial, "matching": matching,
         }  # fmt: skip
 
 
@@ -130,18 +147,21 @@ class DiffusionStage(Stage):
     """The denoiser, the dual feature extraction and the VAE's decoder."""
 
     name = "diffusion"
+    ablations = ("semantic_tokens", "pixel_features", "coarse")
     batch_size, crop, max_zoom, learning_rate = 8, 192, 1.3, 3e-4
     ema_decay = 0.998
     gradient_clip = 1.0
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
+    def __init__(
+        self, config: ModelConfig, folder: Path, data: Crops, without: frozenset[str] = frozenset()
+    ) -> None:
         frozen = {name: load_part(name, folder).requires_grad_(False) for name in FROZEN}
         self.trained = start_parts(config, folder)
         # At a few hundred tokens two matrix products beat the fused attention's backward on a CPU.
         frozen["semantic_encoder"].set_attn_implementation("eager")
         self.trained["unet"].set_attn_processor(AttnProcessor())
         self.scheduler = build_part("scheduler", config)
-        self.objective = DiffusionObjective(self.trained, frozen, self.scheduler)
+        self.objective = DiffusionObjective(self.trained, frozen, self.scheduler, without)
         adversary = self.objective.adversary
         self.optimizer = torch.optim.AdamW(adversary.parameters(), lr=3e-4, betas=(0.5, 0.9))
 
@@ -177,7 +197,7 @@ class DiffusionStage(Stage):
         for x in images[:10]:
             objective.prepare(x)
             batch = objective.prepared
-            tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
+            tokens, pixel_features = objective.condition()
             timestep = torch.full((1,), START_TIMESTEP)
             noise = torch.randn_like(batch["latents"])
             noisy = self.scheduler.add_noise(batch["latents_hat"], noise, timestep)
@@ -203,19 +223,23 @@ class DiffusionStage(Stage):
         self.scheduler.save_pretrained(folder / "diffusion" / "scheduler")
 
 
-def grid_strength(x: Tensor, period: int) -> Tensor:
-    """How unevenly differences between neighbours fall on the phases of a grid; 0 for a picture without one.
+def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """The mean absolute error of differences between neighbours, where x is flat.
 
-    The mean absolute difference is taken at each of ``period`` columns (and rows), and its mean absolute
-    deviation over them divided by its mean: block borders, and patterns a block-wise decoder repeats.
+    What an adversary does not mind is plain to see on a sky: speckle, and the grid of a decoder that
+    works in blocks. Every difference is weighted by 1 / (1 + activity), the mean absolute difference in
+    its neighbourhood of x in units of two levels of 255.
+
+    Args:
+        x_hat, x: pixels (B, 3, H, W) in [-1, 1].
     """
-    strengths = []
+    total = x.new_zeros(())
     for dim in (-1, -2):
-        differences = x.mean(1).diff(dim=dim).abs().transpose(dim, -1)
-        count = differences.shape[-1] // period * period
-        phases = differences[..., :count].unflatten(-1, (-1, period)).mean((0, 1, 2))
-        strengths.append((phases - phases.mean()).abs().mean() / phases.mean().clamp_min(1e-4))
-    return torch.stack(strengths).sum()
+        differences = x.diff(dim=dim)
+        activity = F.avg_pool2d(differences.abs().mean(1, keepdim=True), 9, 1, 4) * (127.5 / 2)
+        weight = 1 / (1 + activity)
+        total = total + (weight * (x_hat.diff(dim=dim) - differences).abs()).mean()
+    return total
 
 
 def gradient_energy(x: Tensor) -> float:

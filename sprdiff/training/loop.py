@@ -32,9 +32,11 @@ class Stage(ABC):
         objective: the module whose parameters are trained; its forward returns a dict of losses with
             the total under ``loss``.
         batch_size, crop, max_zoom, learning_rate, ema_decay: settings of the loop.
+        ablations: what the stage can be trained without, by name; its constructor takes them as ``without``.
     """
 
     name: str
+    ablations: tuple[str, ...] = ()
     objective: nn.Module
     batch_size: int = 16
     crop: int = 256
@@ -123,7 +125,9 @@ def run(
 
     stage.objective.to(accelerator.device, memory_format=torch.channels_last)
     parameters = [p for p in stage.objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+    )
     ema = EMAModel(parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
     objective, optimizer = accelerator.prepare(stage.objective, optimizer)
