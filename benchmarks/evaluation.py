@@ -67,6 +67,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     from sprdiff import SPRDiffPipeline
     from sprdiff.evaluation.comparison import compare
     from sprdiff.evaluation.datasets import find_images
+    from sprdiff.evaluation.environment import processor
     from sprdiff.images import load_image
     from sprdiff.methods import check_methods, needs_pipeline
     from sprdiff.weights import default_checkpoint
@@ -104,7 +105,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         "fingerprint": None if pipeline is None else pipeline.fingerprint,
         "threads": arguments.threads,
         "time": "processor" if arguments.cpu else "wall-clock",
-        "processor": _processor(),
+        "processor": processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
@@ -161,12 +162,6 @@ def _spread(paths: Sequence[Path], count: int) -> list[Path]:
     """That many, evenly over the list."""
     count = min(count, len(paths))
     return [paths[(2 * place + 1) * len(paths) // (2 * count)] for place in range(count)]
-
-
-def _processor() -> str:
-    from sprdiff.evaluation.results import environment
-
-    return environment()["machine"]["processor"]
 
 
 def _parse() -> argparse.Namespace:

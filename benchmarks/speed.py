@@ -57,6 +57,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     from torch.utils.flop_counter import FlopCounterMode
 
     from sprdiff import SPRDiffPipeline
+    from sprdiff.evaluation.environment import processor
     from sprdiff.images import load_image
     from sprdiff.weights import default_checkpoint
 
@@ -94,7 +95,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         "model": Path(model).name,
         "fingerprint": pipeline.fingerprint,
         "threads": arguments.threads,
-        "processor": _processor(),
+        "processor": processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
@@ -184,15 +185,6 @@ def _peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
-
-
-def _processor() -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        for line in cpu_info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _parse() -> argparse.Namespace:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from sprdiff.evaluation.comparison import MethodResult, compare
-from sprdiff.evaluation.results import environment, json_text, method_row
+from sprdiff.evaluation.environment import environment
+from sprdiff.evaluation.results import json_text, method_row
 from sprdiff.images import save_png
 
 if TYPE_CHECKING:

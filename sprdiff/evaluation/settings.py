@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sprdiff.errors import SettingsError
+from sprdiff.evaluation.environment import environment
 from sprdiff.evaluation.plan import Plan
-from sprdiff.evaluation.results import environment, json_text
+from sprdiff.evaluation.results import json_text
 from sprdiff.files import write_file
 
 

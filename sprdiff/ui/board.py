@@ -140,7 +140,8 @@ class Board:
 
     def _record(self, fingerprint: str) -> dict[str, Any]:
         """What ``results.json`` holds, as ``sprdiff.evaluation.comparison_folder`` writes it."""
-        from sprdiff.evaluation.results import environment, method_row
+        from sprdiff.evaluation.environment import environment
+        from sprdiff.evaluation.results import method_row
 
         rows = []
         for method, result in self._results.items():
