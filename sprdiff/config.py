@@ -37,7 +37,8 @@ TINY = ModelConfig(
         "drop_path_rate": 0.0,
     },
     unet={
-        "in_channels": 16 + 16 + 32,
+        # Noisy and decoded latents, pixel features, the map of the semantic tokens.
+        "in_channels": 16 + 16 + 32 + 16,
         "out_channels": 16,
         "block_out_channels": (96, 144, 192),
         "layers_per_block": 1,

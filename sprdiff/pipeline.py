@@ -33,6 +33,7 @@ from sprdiff.metrics.rate import max_bytes as budget_bytes
 from sprdiff.parts import PART_CLASSES
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
+from sprdiff.reconstruction.low_frequencies import take_low_frequencies
 from sprdiff.types import DecodedImage, EncodedImage, RateBreakdown, StreamInfo
 from sprdiff.weights import resolve
 
@@ -253,13 +254,13 @@ class SPRDiffPipeline(DiffusionPipeline):
         self, x_coarse: Tensor, latents_hat: Tensor, noise: Tensor, steps: int
     ) -> tuple[Tensor]:
         tokens = semantic_tokens(self.semantic_encoder, x_coarse)
-        tokens, pixel_features = self.conditions(x_coarse, tokens)
+        conditions = self.conditions(x_coarse, tokens)
 
         def denoise(noisy_latents: Tensor, timestep: Tensor) -> Tensor:
-            return predict_latents(self.unet, noisy_latents, timestep, latents_hat, tokens, pixel_features)
+            return predict_latents(self.unet, noisy_latents, timestep, latents_hat, conditions)
 
         latents = ddim_sample(denoise, self.scheduler, latents_hat, noise, steps)
-        return (decode_latents(self.vae, latents),)
+        return (take_low_frequencies(decode_latents(self.vae, latents), x_coarse),)
 
     # -- looking into a stream ------------------------------------------------------------------------
 

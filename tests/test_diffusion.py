@@ -9,6 +9,7 @@ from tiny import SMALL
 from sprdiff.diffusion.denoiser import initialize, predict_latents
 from sprdiff.diffusion.sampler import START_TIMESTEP, ddim_sample, timesteps
 from sprdiff.parts import build_part
+from sprdiff.reconstruction.conditions import Conditions
 
 
 def test_timesteps_fall_from_the_start():
@@ -55,8 +56,6 @@ def test_an_untrained_denoiser_hands_the_decoded_latents_through():
     unet = build_part("unet", SMALL).eval()
     initialize(unet)
     latents_hat = torch.randn(1, 4, 8, 8)
-    out = predict_latents(
-        unet, torch.randn(1, 4, 8, 8), torch.tensor([499]), latents_hat, torch.randn(1, 5, 16),
-        torch.randn(1, 8, 8, 8),
-    )  # fmt: skip
+    conditions = Conditions(torch.randn(1, 17, 16), torch.randn(1, 4, 8, 8), torch.randn(1, 8, 8, 8))
+    out = predict_latents(unet, torch.randn(1, 4, 8, 8), torch.tensor([499]), latents_hat, conditions)
     assert torch.equal(out, latents_hat)

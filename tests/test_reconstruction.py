@@ -8,6 +8,7 @@ from tiny import SMALL, small_part
 from sprdiff.encoders.vae import KLTAutoencoder
 from sprdiff.layers.klt import klt, to_blocks
 from sprdiff.parts import build_part
+from sprdiff.reconstruction.low_frequencies import take_low_frequencies
 
 
 def test_it_starts_as_the_inverse_klt_and_its_latents_as_those_of_that_picture():
@@ -35,13 +36,41 @@ def test_quality_and_latent_both_matter():
     assert not torch.equal(a, coarse(y * 1.1, torch.tensor([0.0]))[0])
 
 
-def test_both_conditions_have_their_shapes_and_sources():
-    conditions = small_part("conditions")
+def test_conditions_have_their_shapes_and_sources():
+    extractor = small_part("conditions")
     x_coarse = torch.rand(1, 3, 64, 96) * 2 - 1
     tokens = torch.randn(1, 25, 24)
-    semantic, pixel = conditions(x_coarse, tokens)
-    assert semantic.shape == (1, 25, 16) and pixel.shape == (1, 8, 8, 12)
-    other_semantic, same_pixel = conditions(x_coarse, tokens + torch.randn(1, 25, 24))
-    assert torch.equal(pixel, same_pixel) and not torch.equal(semantic, other_semantic)
-    _, other_pixel = conditions(-x_coarse, tokens)
-    assert not torch.equal(pixel, other_pixel)
+    first = extractor(x_coarse, tokens)
+    assert first.tokens.shape == (1, 25, 16)
+    assert first.semantic_map.shape == (1, 4, 8, 12) and first.pixel_features.shape == (1, 8, 8, 12)
+    other = extractor(x_coarse, tokens + torch.randn(1, 25, 24))
+    assert torch.equal(first.pixel_features, other.pixel_features)
+    assert not torch.equal(first.tokens, other.tokens)
+    assert not torch.equal(first.semantic_map, other.semantic_map)
+    assert not torch.equal(first.pixel_features, extractor(-x_coarse, tokens).pixel_features)
+
+
+def test_a_token_shows_at_its_place_in_the_semantic_map():
+    extractor = small_part("conditions")
+    extractor.map_norm = torch.nn.Identity()
+    tokens = torch.randn(1, 25, 24)
+    x_coarse = torch.zeros(1, 3, 64, 96)
+    before = extractor(x_coarse, tokens).semantic_map
+    changed = tokens.clone()
+    changed[0, 1 + 2 * 6 + 4] += 5 * torch.randn(24)  # row 2, column 4 of 4 x 6
+    difference = (extractor(x_coarse, changed).semantic_map - before).abs().sum(1)[0]
+    rows, columns = difference.nonzero(as_tuple=True)
+    # Two positions a token, and one more on each side by interpolation.
+    assert rows.min() == 3 and rows.max() == 6 and columns.min() == 7 and columns.max() == 10
+
+
+def test_low_frequencies_come_from_the_coarse_picture_and_details_stay():
+    torch.manual_seed(0)
+    x_coarse = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 6), size=(64, 96), mode="bicubic")
+    rows, columns = torch.arange(64)[:, None], torch.arange(96)[None, :]
+    detail = 0.2 * ((rows + columns) % 2 * 2.0 - 1)
+    drift = 0.1 * columns / 96
+    x_hat = take_low_frequencies(x_coarse + detail + drift + 0.3, x_coarse)
+    inside = (..., slice(8, -8), slice(8, -8))
+    assert torch.allclose(x_hat[inside], (x_coarse + detail)[inside], atol=1e-5)
+    assert torch.equal(take_low_frequencies(x_coarse, x_coarse), x_coarse)

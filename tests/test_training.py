@@ -224,7 +224,8 @@ def test_the_diffusion_stage_trains_without_each_condition(without, photos, tmp_
     batch = torch.rand(2, 3, 64, 64) * 2 - 1
     torch.manual_seed(0)
     stage.objective.prepare(batch)
-    tokens, pixel_features = stage.objective.condition()
+    tokens, semantic_map, pixel_features = stage.objective.condition()
+    assert (tokens.abs().max() == 0) == (semantic_map.abs().max() == 0)
     assert (tokens.abs().max() == 0) == (without == "semantic_tokens")
     assert (pixel_features.abs().max() == 0) == (without == "pixel_features")
     coarse = stage.objective._frozen[0]["coarse"]
@@ -232,6 +233,18 @@ def test_the_diffusion_stage_trains_without_each_condition(without, photos, tmp_
     stage.objective.prepare(batch)
     broken = bool(stage.objective.prepared["x_coarse"].isnan().any())
     assert broken == (without != "coarse"), "without the coarse module its networks must not matter"
+
+
+def test_the_adversary_goes_on_with_the_run(photos, tmp_path, monkeypatch):
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    unpack(tmp_path / "checkpoint", tmp_path / "run")
+    first = make("diffusion", photos, tmp_path / "run", monkeypatch)
+    assert first.objective.adversary_starts > 0
+    train(first, photos, tmp_path / "run", minutes=0.001)
+    second = make("diffusion", photos, tmp_path / "run", monkeypatch)
+    assert second.objective.adversary_starts == 0
+    state, again = (each.objective.adversary.state_dict() for each in (first, second))
+    assert all(torch.equal(state[key], again[key]) for key in state)
 
 
 def test_an_unknown_ablation_is_named(photos, tmp_path):

@@ -6,14 +6,15 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from sprdiff.reconstruction.conditions import Conditions
+
 
 def predict_latents(
     unet: UNet2DConditionModel,
     noisy_latents: Tensor,
     timestep: Tensor,
     latents_hat: Tensor,
-    tokens: Tensor,
-    pixel_features: Tensor,
+    conditions: Conditions,
 ) -> Tensor:
     """The clean latents that the denoiser sees in noisy ones.
 
@@ -21,14 +22,13 @@ def predict_latents(
     zero) hands the decoded latents through.
 
     Args:
-        unet: takes the channels of ``noisy_latents``, ``latents_hat`` and ``pixel_features`` together.
+        unet: takes ``noisy_latents``, ``latents_hat`` and both maps of ``conditions`` as channels.
         noisy_latents, latents_hat: (B, C, H/8, W/8).
         timestep: (B,) int64.
-        tokens: semantic condition for the cross-attention, (B, T, D).
-        pixel_features: (B, P, H/8, W/8).
+        conditions: taken from the coarse picture.
     """
-    sample = torch.cat([noisy_latents, latents_hat, pixel_features], 1)
-    return latents_hat + unet(sample, timestep, encoder_hidden_states=tokens).sample
+    sample = torch.cat([noisy_latents, latents_hat, conditions.pixel_features, conditions.semantic_map], 1)
+    return latents_hat + unet(sample, timestep, encoder_hidden_states=conditions.tokens).sample
 
 
 def initialize(unet: UNet2DConditionModel) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
@@ -17,6 +18,8 @@ from sprdiff.diffusion.sampler import START_TIMESTEP
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
 from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
 from sprdiff.parts import build_part, load_part
+from sprdiff.reconstruction.conditions import Conditions
+from sprdiff.reconstruction.low_frequencies import take_low_frequencies
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss
 from sprdiff.training.loop import Stage
@@ -55,6 +58,7 @@ class DiffusionObjective(nn.Module):
         self.without = without
         self.trained = nn.ModuleDict(trained)
         self.adversary = PatchDiscriminator()
+        self.adversary_starts = ADVERSARY_STARTS
         # Not this module's parameters: an optimizer of their own, or none.
         self.adversary.requires_grad_(False)
         self._frozen = (frozen,)
@@ -86,21 +90,22 @@ class DiffusionObjective(nn.Module):
             "tokens": semantic_tokens(frozen["semantic_encoder"], x_coarse),
         }
 
-    def condition(self) -> tuple[Tensor, Tensor]:
-        """Semantic tokens and pixel features of the prepared batch."""
-        batch = self.prepared
-        tokens, pixel_features = self.trained["conditions"](batch["x_coarse"], batch["tokens"])
+    def condition(self) -> Conditions:
+        """The conditions of the prepared batch, zero where this run goes without."""
+        tokens, semantic_map, pixel_features = self.trained["conditions"](
+            self.prepared["x_coarse"], self.prepared["tokens"]
+        )
         if "semantic_tokens" in self.without:
-            tokens = torch.zeros_like(tokens)
+            tokens, semantic_map = torch.zeros_like(tokens), torch.zeros_like(semantic_map)
         if "pixel_features" in self.without:
             pixel_features = torch.zeros_like(pixel_features)
-        return tokens, pixel_features
+        return Conditions(tokens, semantic_map, pixel_features)
 
     def generate(self) -> tuple[Tensor, Tensor]:
         """Pictures and latents that the denoiser makes of the prepared batch."""
         batch = self.prepared
         count = len(batch["x"])
-        tokens, pixel_features = self.condition()
+        conditions = self.condition()
         noise = torch.randn_like(batch["latents"])
         later = torch.rand(count, device=noise.device) < SHARE_OF_LATER_STEPS
         timestep = torch.full((count,), START_TIMESTEP, device=noise.device)
@@ -108,9 +113,10 @@ class DiffusionObjective(nn.Module):
         clean = torch.where(later[:, None, None, None], batch["latents"], batch["latents_hat"])
         noisy_latents = self.scheduler.add_noise(clean, noise, timestep)
         latents = predict_latents(
-            self.trained["unet"], noisy_latents, timestep, batch["latents_hat"], tokens, pixel_features
+            self.trained["unet"], noisy_latents, timestep, batch["latents_hat"], conditions
         )
-        return decode_latents(self.trained["vae"], latents).float(), latents.float()
+        x_hat = decode_latents(self.trained["vae"], latents).float()
+        return take_low_frequencies(x_hat, batch["x_coarse"]), latents.float()
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         batch = self.prepared
@@ -124,14 +130,15 @@ class DiffusionObjective(nn.Module):
         features = semantic_features(self._frozen[0]["semantic_encoder"], x_hat.clamp(-1, 1)).float()
         semantic = 1 - F.cosine_similarity(features, batch["f_sem"], dim=1).mean()
         flat = flat_error(x_hat, x)
-        weight = min(1.0, max(0.0, (progress - ADVERSARY_STARTS) / 0.1))
+        weight = min(1.0, max(0.0, (progress - self.adversary_starts) / 0.1))
         adversarial = matching = x_hat.new_zeros(())
         if weight > 0:
             scores, fake = self.adversary(x_hat, batch["x_coarse"])
             with torch.no_grad():
                 _, real = self.adversary(x, batch["x_coarse"])
             adversarial = -scores.float().mean()
-            matching = sum(F.l1_loss(f.float(), r.float()) for f, r in zip(fake, real, strict=True))
+            # Not F.l1_loss: autocast would copy all features to float32.
+            matching = sum((f - r).abs().mean() for f, r in zip(fake, real, strict=True))
         loss = (
             0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
             + 4.0 * flat
@@ -163,6 +170,11 @@ class DiffusionStage(Stage):
         self.scheduler = build_part("scheduler", config)
         self.objective = DiffusionObjective(self.trained, frozen, self.scheduler, without)
         adversary = self.objective.adversary
+        self._adversary_file = "diffusion/adversary.safetensors"
+        if (folder / self._adversary_file).exists():
+            # It knows its trade already: no need to let the generator begin alone.
+            adversary.load_state_dict(load_file(folder / self._adversary_file))
+            self.objective.adversary_starts = 0.0
         self.optimizer = torch.optim.AdamW(adversary.parameters(), lr=3e-4, betas=(0.5, 0.9))
 
     def before_step(self, accelerator: Accelerator, batch: Tensor) -> None:
@@ -172,7 +184,7 @@ class DiffusionStage(Stage):
 
     def after_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
         """The discriminator's step, on the pictures that the generator's step made."""
-        if progress < ADVERSARY_STARTS / 2:
+        if progress < self.objective.adversary_starts / 2:
             return {}
         adversary, prepared = self.objective.adversary, self.objective.prepared
         adversary.requires_grad_(True)
@@ -197,14 +209,14 @@ class DiffusionStage(Stage):
         for x in images[:10]:
             objective.prepare(x)
             batch = objective.prepared
-            tokens, pixel_features = objective.condition()
             timestep = torch.full((1,), START_TIMESTEP)
             noise = torch.randn_like(batch["latents"])
             noisy = self.scheduler.add_noise(batch["latents_hat"], noise, timestep)
             latents = predict_latents(
-                self.trained["unet"], noisy, timestep, batch["latents_hat"], tokens, pixel_features
+                self.trained["unet"], noisy, timestep, batch["latents_hat"], objective.condition()
             )
-            x_hat = decode_latents(self.trained["vae"], latents).clamp(-1, 1)
+            x_hat = decode_latents(self.trained["vae"], latents)
+            x_hat = take_low_frequencies(x_hat, batch["x_coarse"]).clamp(-1, 1)
             energy = gradient_energy(x)
             rows.append(
                 {
@@ -221,6 +233,9 @@ class DiffusionStage(Stage):
         for name, part in self.trained.items():
             part.save_pretrained(folder / "diffusion" / name)
         self.scheduler.save_pretrained(folder / "diffusion" / "scheduler")
+        # No part of a checkpoint; a later run of this stage goes on with it.
+        state = self.objective.adversary.state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, folder / self._adversary_file)
 
 
 def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:

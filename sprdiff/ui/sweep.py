@@ -19,7 +19,7 @@ from sprdiff.ui.sessions import Session, file_stem, original_stem
 if TYPE_CHECKING:
     from sprdiff.evaluation.comparison import MethodResult
 
-SWEEP_BPPS = (0.01, 0.02, 0.03, 0.05, 0.1)
+SWEEP_BPPS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 
 
 def run_sweep(

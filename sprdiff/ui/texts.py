@@ -28,7 +28,7 @@ SLIDER_RIGHT = "Right"
 SLIDER_RIGHT_NOTE = "Shown right of the line."
 
 SWEEP_LABEL = "Curves"
-SWEEP_NOTE = "The photograph of the Compare tab at five budgets from 0.01 to 0.1 bits per pixel."
+SWEEP_NOTE = "The photograph of the Compare tab at six budgets from 0.005 to 0.1 bits per pixel."
 SWEEP_RUN = "Draw"
 SWEEP_RUN_NOTE = "Points appear as they are measured; click one to see its picture."
 SWEEP_EMPTY = "Nothing is measured yet: press Draw."
