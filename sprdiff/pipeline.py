@@ -33,7 +33,7 @@ from sprdiff.metrics.rate import max_bytes as budget_bytes
 from sprdiff.parts import PART_CLASSES
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
-from sprdiff.reconstruction.low_frequencies import take_low_frequencies
+from sprdiff.reconstruction.detail import add_details
 from sprdiff.types import DecodedImage, EncodedImage, RateBreakdown, StreamInfo
 from sprdiff.weights import resolve
 
@@ -260,7 +260,7 @@ class SPRDiffPipeline(DiffusionPipeline):
             return predict_latents(self.unet, noisy_latents, timestep, latents_hat, conditions)
 
         latents = ddim_sample(denoise, self.scheduler, latents_hat, noise, steps)
-        return (take_low_frequencies(decode_latents(self.vae, latents), x_coarse),)
+        return (add_details(x_coarse, decode_latents(self.vae, latents)),)
 
     # -- looking into a stream ------------------------------------------------------------------------
 

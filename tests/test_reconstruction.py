@@ -8,7 +8,7 @@ from tiny import SMALL, small_part
 from sprdiff.encoders.vae import KLTAutoencoder
 from sprdiff.layers.klt import klt, to_blocks
 from sprdiff.parts import build_part
-from sprdiff.reconstruction.low_frequencies import take_low_frequencies
+from sprdiff.reconstruction.detail import add_details
 
 
 def test_it_starts_as_the_inverse_klt_and_its_latents_as_those_of_that_picture():
@@ -64,13 +64,15 @@ def test_a_token_shows_at_its_place_in_the_semantic_map():
     assert rows.min() == 3 and rows.max() == 6 and columns.min() == 7 and columns.max() == 10
 
 
-def test_low_frequencies_come_from_the_coarse_picture_and_details_stay():
+def test_colours_and_low_frequencies_come_from_the_coarse_picture_and_details_stay():
     torch.manual_seed(0)
     x_coarse = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 6), size=(64, 96), mode="bicubic")
     rows, columns = torch.arange(64)[:, None], torch.arange(96)[None, :]
     detail = 0.2 * ((rows + columns) % 2 * 2.0 - 1)
     drift = 0.1 * columns / 96
-    x_hat = take_low_frequencies(x_coarse + detail + drift + 0.3, x_coarse)
+    colour = torch.randn(1, 3, 64, 96) * 0.1
+    colour -= (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    x_hat = add_details(x_coarse, x_coarse + detail + drift + 0.3 + colour)
     inside = (..., slice(8, -8), slice(8, -8))
     assert torch.allclose(x_hat[inside], (x_coarse + detail)[inside], atol=1e-5)
-    assert torch.equal(take_low_frequencies(x_coarse, x_coarse), x_coarse)
+    assert torch.equal(add_details(x_coarse, x_coarse), x_coarse)

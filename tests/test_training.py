@@ -19,7 +19,7 @@ from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
-from sprdiff.training.diffusion_stage import flat_error
+from sprdiff.training.diffusion_stage import flat_error, grid_error
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
 from sprdiff.training.semantic_stage import sinkhorn
 from sprdiff.training.stages import STAGES
@@ -189,6 +189,19 @@ def test_flat_error_counts_where_the_picture_is_flat():
     # 15 of 63 horizontal differences are off by 0.02; nothing moderates them on a flat picture.
     assert flat_error(flat + grid, flat).item() == pytest.approx(0.02 * 15 / 63, rel=1e-4)
     assert flat_error(busy + grid, busy) < 0.1 * flat_error(flat + grid, flat)
+
+
+def test_grid_error_sees_what_repeats_and_not_texture():
+    torch.manual_seed(0)
+    x = torch.zeros(1, 3, 96, 96)
+    noise = 0.1 * torch.randn(1, 1, 96, 96)
+    lines = torch.zeros(1, 1, 96, 96)
+    lines[..., ::8] = 0.1
+    assert grid_error(x + 0.3, x, 8) < 1e-6
+    # One column in eight is off by 0.1, and by an eighth of that less the mean: 0.1 * 2 * 7 / 64.
+    assert grid_error(x + lines, x, 8).item() == pytest.approx(0.1 * 2 * 7 / 64, rel=1e-4)
+    # 25 cells together leave a fifth of the noise's mean magnitude.
+    assert grid_error(x + noise, x, 8).item() == pytest.approx(0.1 * 0.798 / 5, rel=0.1)
 
 
 def test_structure_loss_is_zero_for_the_same_and_grows_with_blur():

@@ -19,11 +19,11 @@ from sprdiff.encoders.semantic import semantic_features, semantic_tokens
 from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
 from sprdiff.parts import build_part, load_part
 from sprdiff.reconstruction.conditions import Conditions
-from sprdiff.reconstruction.low_frequencies import take_low_frequencies
+from sprdiff.reconstruction.detail import CELL, add_details
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss
 from sprdiff.training.loop import Stage
-from sprdiff.training.transform_stages import draw_qualities, psnr_db
+from sprdiff.training.transform_stages import CodecObjective, draw_qualities, psnr_db, structure_loss
 
 FROZEN = ("distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "coarse")
 # The share of crops that are noised from true latents at a random timestep: what the later steps see
@@ -116,7 +116,7 @@ class DiffusionObjective(nn.Module):
             self.trained["unet"], noisy_latents, timestep, batch["latents_hat"], conditions
         )
         x_hat = decode_latents(self.trained["vae"], latents).float()
-        return take_low_frequencies(x_hat, batch["x_coarse"]), latents.float()
+        return add_details(batch["x_coarse"], x_hat), latents.float()
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         batch = self.prepared
@@ -130,6 +130,8 @@ class DiffusionObjective(nn.Module):
         features = semantic_features(self._frozen[0]["semantic_encoder"], x_hat.clamp(-1, 1)).float()
         semantic = 1 - F.cosine_similarity(features, batch["f_sem"], dim=1).mean()
         flat = flat_error(x_hat, x)
+        grid = grid_error(x_hat, x, CELL)
+        structure = structure_loss(x_hat, x, CodecObjective.window)
         weight = min(1.0, max(0.0, (progress - self.adversary_starts) / 0.1))
         adversarial = matching = x_hat.new_zeros(())
         if weight > 0:
@@ -141,12 +143,13 @@ class DiffusionObjective(nn.Module):
             matching = sum((f - r).abs().mean() for f, r in zip(fake, real, strict=True))
         loss = (
             0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
-            + 4.0 * flat
-            + weight * (0.12 * adversarial + 0.6 * matching)
+            + 4.0 * flat + 10.0 * grid + 1.5 * structure
+            + weight * (0.12 * adversarial + 1.0 * matching)
         )  # fmt: skip
         return {
             "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
-            "flat": flat, "adversarial": adversarial, "matching": matching,
+            "flat": flat, "grid": grid, "structure": structure,
+            "adversarial": adversarial, "matching": matching,
         }  # fmt: skip
 
 
@@ -216,7 +219,7 @@ class DiffusionStage(Stage):
                 self.trained["unet"], noisy, timestep, batch["latents_hat"], objective.condition()
             )
             x_hat = decode_latents(self.trained["vae"], latents)
-            x_hat = take_low_frequencies(x_hat, batch["x_coarse"]).clamp(-1, 1)
+            x_hat = add_details(batch["x_coarse"], x_hat).clamp(-1, 1)
             energy = gradient_energy(x)
             rows.append(
                 {
@@ -255,6 +258,20 @@ def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:
         weight = 1 / (1 + activity)
         total = total + (weight * (x_hat.diff(dim=dim) - differences).abs()).mean()
     return total
+
+
+def grid_error(x_hat: Tensor, x: Tensor, cell: int) -> Tensor:
+    """How much of the error repeats from cell to cell: the mark of a decoder that draws cell by cell.
+
+    At each position within a cell the error is averaged over 5 x 5 cells. Errors of texture cancel there, a
+    grid does not. Without the cells' means, which are no grid.
+
+    Args:
+        x_hat, x: pixels (B, 3, H, W) in [-1, 1], sides divisible by ``cell``, at least five cells.
+    """
+    phases = F.pixel_unshuffle((x_hat - x).mean(1, keepdim=True), cell)  # (B, cell * cell, H', W')
+    phases = phases - phases.mean(1, keepdim=True)
+    return F.avg_pool2d(phases, 5, 1).abs().mean()
 
 
 def gradient_energy(x: Tensor) -> float:

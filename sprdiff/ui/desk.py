@@ -86,7 +86,7 @@ class Desk:
     """
 
     def __init__(self, loader: Callable[[], SPRDiffPipeline], model_name: str) -> None:
-        self.model = BackgroundModel(loader, model_name, warm_up_metrics)
+        self.model = BackgroundModel(loader, model_name, warm_up)
         self.sessions = Sessions()
         self._comparisons: OrderedDict[tuple, Comparison] = OrderedDict()
         self._lock = threading.Lock()
@@ -158,13 +158,14 @@ class Desk:
         )
 
 
-def warm_up_metrics() -> None:
-    """Loads what the metrics need, so that the first coarse picture does not wait for it."""
+def warm_up(pipeline: SPRDiffPipeline) -> None:
+    """Codes and measures a small picture: libraries load and convolutions choose their kernels only once."""
     from PIL import Image
 
     from sprdiff.metrics import measure
 
     picture = Image.new("RGB", (192, 192))
+    pipeline.decompress(pipeline.compress(picture, target_bpp=0.03))
     measure(picture, picture, METRIC_IDS)
 
 

@@ -31,11 +31,14 @@ class BackgroundModel:
     Args:
         loader: makes the pipeline; called once, or again after a failure.
         name: what the page calls the model.
-        warm_up: called in the background once the model is ready, for what else is slow the first time.
+        warm_up: called with the pipeline before it is called ready, for all that is slow the first time.
     """
 
     def __init__(
-        self, loader: Callable[[], SPRDiffPipeline], name: str, warm_up: Callable[[], None] | None = None
+        self,
+        loader: Callable[[], SPRDiffPipeline],
+        name: str,
+        warm_up: Callable[[SPRDiffPipeline], None] | None = None,
     ) -> None:
         self._warm_up = warm_up
         self.lock = threading.Lock()
@@ -82,6 +85,7 @@ class BackgroundModel:
     def _load(self) -> None:
         try:
             pipeline = self._loader()
+            self._warm(pipeline)
         except SPRDiffError as error:
             state = ModelState("failed", self._state.name, str(error))
         except Exception:
@@ -92,11 +96,15 @@ class BackgroundModel:
             self._pipeline = pipeline
         with self._changed:
             self._set(state)
-        if state.phase == "ready" and self._warm_up is not None:
-            try:
-                self._warm_up()
-            except Exception:
-                logger.exception("warming up failed")
+
+    def _warm(self, pipeline: SPRDiffPipeline) -> None:
+        if self._warm_up is None:
+            return
+        try:
+            self._warm_up(pipeline)
+        except Exception:
+            # Whatever it was, the first run will meet it and say so.
+            logger.exception("warming up failed")
 
     def _set(self, state: ModelState) -> None:
         self._state = state

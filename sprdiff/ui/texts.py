@@ -126,8 +126,8 @@ HOW_STEPS = (
     ),
     (
         "One diffusion step",
-        "A U-Net, guided by both, turns the coarse latents into detailed ones; the VAE decoder makes the "
-        "final picture.",
+        "A U-Net, guided by both, turns the coarse latents into detailed ones. What the VAE decoder draws "
+        "from them gives the coarse picture its details; its colours stay.",
     ),
 )
 HOW_PAPER = (

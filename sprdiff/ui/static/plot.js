@@ -33,7 +33,7 @@ const makeFrame = (plot, rates, values, name, right) => {
   const width = Math.max(plot.clientWidth, 320);
   const height = Math.min(680, Math.max(340, width * 0.55));
   const size = parseFloat(getComputedStyle(plot).fontSize);
-  const room = { left: size * 3.6, right: Math.min(size * right, width * 0.3), top: size, bottom: size * 3.2 };
+  const room = { left: size * 3.6, right: Math.min(size * right, width * 0.36), top: size, bottom: size * 3.2 };
   const [x0, x1] = spread(rates.map(Math.log), 0.06);
   const [y0, y1] = spread(values, 0.1);
   const x = (bpp) => room.left + ((Math.log(bpp) - x0) / (x1 - x0)) * (width - room.left - room.right);
@@ -61,6 +61,15 @@ const nameEnds = (ends, { drawing, width, height, size, room }) => {
   ends.forEach((end, i) => (end.y = Math.max(end.y, i ? ends[i - 1].y + size * 1.15 : room.top)));
   const over = ends.length ? ends[ends.length - 1].y - (height - room.bottom) : 0;
   if (over > 0) ends.reduceRight((below, end) => (end.y = Math.min(end.y, below)) - size * 1.15, height - room.bottom);
-  for (const end of ends)
-    drawing.append(svg("text", { class: "c-name c-name-" + end.kind, x: width - room.right + size * 0.6, y: end.y + size * 0.32 }, end.label));
+  for (const end of ends) {
+    const x = width - room.right + size * 0.6;
+    const text = svg("text", { class: "c-name c-name-" + end.kind, x, y: end.y + size * 0.32 }, end.label);
+    drawing.append(text);
+    // Measured on the page, since fonts differ: a name too long for the room is drawn narrower, never cut.
+    requestAnimationFrame(() => {
+      if (text.getComputedTextLength() <= width - x) return;
+      text.setAttribute("textLength", width - x);
+      text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+    });
+  }
 };

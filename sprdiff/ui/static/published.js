@@ -61,7 +61,7 @@ const drawPlot = () => {
   const points = shown.flatMap(pointsOf);
   const column = columnOf();
   const all = shown.length <= NAMED;
-  const frame = makeFrame(plot, points.map((point) => point.bpp), points.map((point) => point.values[state.metric]), column.name, all ? 11 : shown.some((curve) => curve.kind === "ours") ? 8 : 1);
+  const frame = makeFrame(plot, points.map((point) => point.bpp), points.map((point) => point.values[state.metric]), column.name, all ? 11 : shown.some((curve) => curve.kind === "ours") ? 12 : 1);
   const ends = [];
   for (const curve of shown) {
     const line = pointsOf(curve);
