@@ -253,8 +253,7 @@ def test_every_feature_changes_the_result(pipeline, name, monkeypatch):
         kept = pipeline.decompress(reference)
         assert changed.coarse.tobytes() == kept.coarse.tobytes()
         difference = np.abs(np.asarray(changed.final, dtype=int) - np.asarray(kept.final, dtype=int))
-        # Pixel features move nearly half of all samples; semantic tokens, as yet, one in 25 by one level.
-        assert (difference > 0).mean() > 0.01, "the trained model makes no use of it"
+        assert difference.mean() > 0.05, "the trained model makes no use of it"
 
 
 def _submodule(pipeline: SPRDiffPipeline, path: str) -> torch.nn.Module:
