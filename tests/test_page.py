@@ -26,6 +26,7 @@ from selenium.webdriver.common.by import By
 from sprdiff.baselines import BASELINES
 from sprdiff.metrics.rate import max_bytes
 from sprdiff.ui import build_app, launch_options
+from sprdiff.ui.sweep import SWEEP_BPPS
 
 pytestmark = pytest.mark.browser
 
@@ -397,7 +398,11 @@ def test_a_sweep_draws_points_that_open_their_pictures(page, photo_file):
         ).click()
     page.find("#sweep-run").click()
     page.wait(lambda: page.count(".c-mark") >= 2, "the first points")
-    page.wait(lambda: page.count(".c-mark") == 15 and page.find("#sweep-run").is_enabled(), "all points", 60)
+    page.wait(
+        lambda: page.count(".c-mark") == 3 * len(SWEEP_BPPS) and page.find("#sweep-run").is_enabled(),
+        "all points",
+        60,
+    )
     page.run(
         "document.querySelector('.c-final .c-mark').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
@@ -410,7 +415,7 @@ def test_a_sweep_draws_points_that_open_their_pictures(page, photo_file):
     label = "return document.querySelector('.c-plot svg')?.getAttribute('aria-label') ?? ''"
     page.wait(lambda: "MS-SSIM" in page.run(label), "the other metric")
     table = page.fetch(page.run("return document.querySelector('.c-csv a').href")).decode()
-    assert len(table.splitlines()) == 16
+    assert len(table.splitlines()) == 1 + 3 * len(SWEEP_BPPS)
 
 
 def test_decode_tab_shows_what_the_file_holds(page, tmp_path):
