@@ -29,6 +29,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from sprdiff.ui import texts  # noqa: E402
+
 LIMITS = {
     "interactive_seconds": 12.0,
     "coarse_seconds": 2.5,
@@ -36,7 +40,6 @@ LIMITS = {
     "cached_seconds": 0.3,
 }
 """What the project promises for 768 x 512 on two cores."""
-CACHED = "From the cache"
 LABELS = {
     "interactive_seconds": "from `python app.py` to a page that takes input",
     "model_seconds": "from `python app.py` to the model being ready",
@@ -75,7 +78,7 @@ def measure(image: Path, shots: Path | None) -> dict:
                 time.sleep(POLL_SECONDS)
         wait(lambda: _is_ready(driver), "the page")
         result["interactive_seconds"] = time.monotonic() - started
-        wait(lambda: "ready" in driver.find_element(By.ID, "model-state").text.lower(), "the model")
+        wait(lambda: texts.MODEL_READY in driver.find_element(By.ID, "model-state").text, "the model")
         result["model_seconds"] = time.monotonic() - started
         driver.find_element(By.CSS_SELECTOR, "#picture-picker input[type=file]").send_keys(str(image))
         title = "return document.querySelector('#viewer h2')?.textContent"
@@ -89,7 +92,7 @@ def measure(image: Path, shots: Path | None) -> dict:
         result["all_panels_seconds"] = time.monotonic() - begun
         result["panels"] = _panels(driver)
         begun = _press_compare(driver)
-        wait(lambda: CACHED in driver.execute_script("return document.body.innerText"), "the cache")
+        wait(lambda: texts.CACHED in driver.execute_script("return document.body.innerText"), "the cache")
         result["cached_seconds"] = time.monotonic() - begun
         if shots is not None:
             take_shots(driver, url, shots)

@@ -19,11 +19,11 @@ from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
-from sprdiff.training.diffusion_stage import flat_error, grid_error
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
+from sprdiff.training.losses import flat_error, grid_error, structure_loss
 from sprdiff.training.semantic_stage import sinkhorn
 from sprdiff.training.stages import STAGES
-from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes, structure_loss
+from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,6 @@ def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *w
     """A stage of the small configuration with crops that the photographs hold."""
     stage_class = STAGES[name]
     monkeypatch.setattr(stage_class, "batch_size", 4)
-    monkeypatch.setattr("sprdiff.training.transform_stages.CodecObjective.window", 3)
     monkeypatch.setattr(stage_class, "crop", 192 if name == "semantic" else 64)
     crops = Crops(split(list_images(photos))[0], stage_class.crop, 1.2, 0)
     return stage_class(SMALL, run, crops, **({"without": frozenset(without)} if without else {}))
@@ -209,8 +208,8 @@ def test_structure_loss_is_zero_for_the_same_and_grows_with_blur():
     photo = torch.nn.functional.avg_pool2d(photo, 3, 1, 1)
     blurred = torch.nn.functional.avg_pool2d(photo, 5, 1, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        same, worse = structure_loss(photo, photo, 3), structure_loss(blurred, photo, 3)
-        flat = structure_loss(torch.zeros_like(photo).requires_grad_(), torch.zeros_like(photo), 3)
+        same, worse = structure_loss(photo, photo), structure_loss(blurred, photo)
+        flat = structure_loss(torch.zeros_like(photo).requires_grad_(), torch.zeros_like(photo))
     assert abs(same.item()) < 1e-5 and worse > 0.1
     flat.backward()
     assert flat.item() == pytest.approx(0, abs=1e-5)

@@ -121,16 +121,16 @@ def measured_curves(summaries: Mapping[str, Mapping[str, Any]]) -> list[Curve]:
     for name, summary in summaries.items():
         for method in dict.fromkeys(row["method"] for row in summary["means"]):
             again = methods.count(method) > 1
-            points = {
-                Point(row["bpp"], _Frozen(_values(row)), row["over_budget"]): None
-                for row in summary["means"]
-                if row["method"] == method
-            }
+            points: list[Point] = []
+            for row in (row for row in summary["means"] if row["method"] == method):
+                point = Point(row["bpp"], _values(row), row["over_budget"])
+                # Two budgets below what a method can reach give the same files, and so one point.
+                if point not in points:
+                    points.append(point)
             curves.append(
                 Curve(
                     f"{method}@{name}" if again else method,
                     METHODS.get(method, method) + (f" ({name})" if again else ""),
-                    # Two budgets below what a method can reach give the same files, and so one point.
                     tuple(sorted(points, key=lambda point: point.bpp)),
                     left_out=_reasons(row for row in summary["means"] if row["method"] == method),
                 )
@@ -170,7 +170,7 @@ def _published_curve(entry: Mapping[str, Any], numbers: dict[tuple[str, str], in
     points = []
     for point in sorted((p for p in entry["points"] if p.get("bpp") is not None), key=lambda p: p["bpp"]):
         values = {kinds[key]: point[key] for key in kinds if point.get(key) is not None}
-        points.append(Point(point["bpp"], _Frozen(values)))
+        points.append(Point(point["bpp"], values))
     label = f"{entry['method']} [{number}]"
     remark = "its rates are estimates" if "estimate" in notes.get("bpp", "") else ""
     return Curve(label, label, tuple(points), Source(number, name, url, source["how"], remark), left_out)
@@ -218,13 +218,6 @@ def read_summary(path: Path) -> tuple[str, dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{file} does not hold results of this program.") from error
     return (path.resolve().name if path.is_dir() else path.stem), summary
-
-
-class _Frozen(dict):
-    """Values that can be compared and put in a set, and are not changed."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(sorted(self.items())))
 
 
 def _values(row: Mapping[str, Any]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sprdiff.errors import SPRDiffError, WeightsError
+from sprdiff.errors import SPRDiffError
 from sprdiff.evaluation.comparison import MethodResult, compare
 from sprdiff.evaluation.datasets import SourceImage, identify, read_bytes
 from sprdiff.evaluation.plan import Plan, RowKey
@@ -59,24 +59,23 @@ def measure_images(
     """
     share = Share()
 
-    def fail(name: str, error: SPRDiffError) -> None:
-        share.failed[name] = str(error)
-        on_failure(name, str(error))
+    def fail(name: str, reason: str) -> None:
+        share.failed[name] = reason
+        on_failure(name, reason)
 
     images: list[SourceImage] = []
     for path in paths:
         try:
             images.append(identify(path, folder))
         except SPRDiffError as error:
-            fail(path.relative_to(folder).as_posix(), error)
+            fail(path.relative_to(folder).as_posix(), str(error))
     share.images = {(image.name, image.sha256) for image in images}
 
     unavailable: set[str] = set()
 
-    def leave_out(method: str, error: WeightsError) -> None:
-        if method not in unavailable:
-            unavailable.add(method)
-            fail(method, error)
+    def leave_out(method: str, reason: str) -> None:
+        unavailable.add(method)
+        fail(method, reason)
 
     expected = max(1, plan.rows_per_image * len(paths))
     left = {image: sum(len(plan.missing(rows, image, bpp)) for bpp in plan.bpps) for image in images}
@@ -92,7 +91,7 @@ def measure_images(
                 left[image] -= 1
                 progress(1 - sum(left.values()) / expected, image.name)
         except SPRDiffError as error:
-            fail(image.name, error)
+            fail(image.name, str(error))
         left[image] = 0
     return share
 
@@ -103,29 +102,26 @@ def _new_rows(
     image: SourceImage,
     pipeline: SPRDiffPipeline | None,
     unavailable: Collection[str],
-    leave_out: Callable[[str, WeightsError], None],
+    leave_out: Callable[[str, str], None],
 ) -> Iterator[Row]:
     """The rows of one image that are not in ``rows``, each as soon as it is measured."""
     picture = None
     # From the largest budget down: if one is too small for the image, the others are done by then.
     for target_bpp in sorted(plan.bpps, reverse=True):
         missing = [m for m in plan.missing(rows, image, target_bpp) if m not in unavailable]
-        while missing:
-            picture = picture or load_image(read_bytes(image.path))
-            results = compare(
-                picture,
-                missing,
-                pipeline,
-                target_bpp=target_bpp,
-                metrics=plan.metric_ids,
-                num_inference_steps=plan.num_inference_steps,
-            )
-            try:
-                for result in results:
-                    missing.remove(result.method)
-                    yield _row(plan, image, target_bpp, result)
-            except WeightsError as error:
-                leave_out(missing.pop(0), error)  # the results come in the order of the methods
+        if not missing:
+            continue
+        picture = picture or load_image(read_bytes(image.path))
+        for result in compare(
+            picture,
+            missing,
+            pipeline,
+            target_bpp=target_bpp,
+            metrics=plan.metric_ids,
+            num_inference_steps=plan.num_inference_steps,
+            on_missing=leave_out,
+        ):
+            yield _row(plan, image, target_bpp, result)
 
 
 def _row(plan: Plan, image: SourceImage, target_bpp: float, result: MethodResult) -> Row:

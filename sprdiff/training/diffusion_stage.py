@@ -23,13 +23,15 @@ from sprdiff.reconstruction.detail import CELL, add_details
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss
 from sprdiff.training.loop import Stage
-from sprdiff.training.transform_stages import CodecObjective, draw_qualities, psnr_db, structure_loss
+from sprdiff.training.losses import flat_error, grid_error, structure_loss
+from sprdiff.training.transform_stages import draw_qualities, psnr_db
 
 FROZEN = ("distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "coarse")
 # The share of crops that are noised from true latents at a random timestep: what the later steps see
 # when more than one is asked for.
 SHARE_OF_LATER_STEPS = 0.2
 ADVERSARY_STARTS = 0.12
+ADVERSARY_FILE = "diffusion/adversary.safetensors"
 
 
 def start_parts(config: ModelConfig, folder: Path) -> dict[str, nn.Module]:
@@ -131,7 +133,7 @@ class DiffusionObjective(nn.Module):
         semantic = 1 - F.cosine_similarity(features, batch["f_sem"], dim=1).mean()
         flat = flat_error(x_hat, x)
         grid = grid_error(x_hat, x, CELL)
-        structure = structure_loss(x_hat, x, CodecObjective.window)
+        structure = structure_loss(x_hat, x)
         weight = min(1.0, max(0.0, (progress - self.adversary_starts) / 0.1))
         adversarial = matching = x_hat.new_zeros(())
         if weight > 0:
@@ -173,10 +175,9 @@ class DiffusionStage(Stage):
         self.scheduler = build_part("scheduler", config)
         self.objective = DiffusionObjective(self.trained, frozen, self.scheduler, without)
         adversary = self.objective.adversary
-        self._adversary_file = "diffusion/adversary.safetensors"
-        if (folder / self._adversary_file).exists():
+        if (folder / ADVERSARY_FILE).exists():
             # It knows its trade already: no need to let the generator begin alone.
-            adversary.load_state_dict(load_file(folder / self._adversary_file))
+            adversary.load_state_dict(load_file(folder / ADVERSARY_FILE))
             self.objective.adversary_starts = 0.0
         self.optimizer = torch.optim.AdamW(adversary.parameters(), lr=3e-4, betas=(0.5, 0.9))
 
@@ -238,40 +239,7 @@ class DiffusionStage(Stage):
         self.scheduler.save_pretrained(folder / "diffusion" / "scheduler")
         # No part of a checkpoint; a later run of this stage goes on with it.
         state = self.objective.adversary.state_dict()
-        save_file({key: value.contiguous() for key, value in state.items()}, folder / self._adversary_file)
-
-
-def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """The mean absolute error of differences between neighbours, where x is flat.
-
-    What an adversary does not mind is plain to see on a sky: speckle, and the grid of a decoder that
-    works in blocks. Every difference is weighted by 1 / (1 + activity), the mean absolute difference in
-    its neighbourhood of x in units of two levels of 255.
-
-    Args:
-        x_hat, x: pixels (B, 3, H, W) in [-1, 1].
-    """
-    total = x.new_zeros(())
-    for dim in (-1, -2):
-        differences = x.diff(dim=dim)
-        activity = F.avg_pool2d(differences.abs().mean(1, keepdim=True), 9, 1, 4) * (127.5 / 2)
-        weight = 1 / (1 + activity)
-        total = total + (weight * (x_hat.diff(dim=dim) - differences).abs()).mean()
-    return total
-
-
-def grid_error(x_hat: Tensor, x: Tensor, cell: int) -> Tensor:
-    """How much of the error repeats from cell to cell: the mark of a decoder that draws cell by cell.
-
-    At each position within a cell the error is averaged over 5 x 5 cells. Errors of texture cancel there, a
-    grid does not. Without the cells' means, which are no grid.
-
-    Args:
-        x_hat, x: pixels (B, 3, H, W) in [-1, 1], sides divisible by ``cell``, at least five cells.
-    """
-    phases = F.pixel_unshuffle((x_hat - x).mean(1, keepdim=True), cell)  # (B, cell * cell, H', W')
-    phases = phases - phases.mean(1, keepdim=True)
-    return F.avg_pool2d(phases, 5, 1).abs().mean()
+        save_file({key: value.contiguous() for key, value in state.items()}, folder / ADVERSARY_FILE)
 
 
 def gradient_energy(x: Tensor) -> float:

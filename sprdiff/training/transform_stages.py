@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pytorch_msssim import ssim
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
@@ -19,6 +18,7 @@ from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.parts import build_part, load_part
 from sprdiff.training.data import Crops
 from sprdiff.training.loop import Stage
+from sprdiff.training.losses import structure_loss
 
 # Quantizer steps at the lowest and highest quality, for pixels in 0..255, and the step at which the
 # Lagrangian below was found to balance (0.03 bits per pixel).
@@ -102,27 +102,6 @@ class VAEStage(Stage):
         self.vae.save_pretrained(folder / "vae")
 
 
-def structure_loss(x_hat: Tensor, x: Tensor, window: int) -> Tensor:
-    """The mean of 1 - SSIM at 1/2 to 1/16 of the size, with the weights of MS-SSIM's last four scales.
-
-    A sum, where MS-SSIM (Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216) is a product: its gradient is
-    infinite as soon as one scale's contrast term is zero. The first scale has 4 % of the weight and takes
-    three quarters of the time.
-
-    Args:
-        x_hat, x: pixels (B, 3, H, W) in [-1, 1].
-        window: side of the Gaussian window; at most min(H, W) / 16.
-    """
-    loss = x.new_zeros(())
-    # Variances are small differences of large numbers: bfloat16 would leave nothing of them.
-    with torch.autocast(x.device.type, enabled=False):
-        x_hat, x = x_hat.float() / 2 + 0.5, x.float() / 2 + 0.5
-        for weight in (0.2856, 0.3001, 0.2363, 0.1333):
-            x_hat, x = F.avg_pool2d(x_hat, 2), F.avg_pool2d(x, 2)
-            loss = loss + weight * (1 - ssim(x_hat, x, data_range=1.0, win_size=window))
-    return loss
-
-
 class CodecObjective(nn.Module):
     """Rate and distortion over all qualities: bpp + lmbda(quality) * MSE of the coarse picture.
 
@@ -133,7 +112,6 @@ class CodecObjective(nn.Module):
     latents_weight = 0.02
     # Structure beside MSE keeps contrast that costs few bits; of little weight, so that PSNR hardly suffers.
     structure_weight = 0.15
-    window = 7
 
     def __init__(
         self,
@@ -178,7 +156,7 @@ class CodecObjective(nn.Module):
         latents_mse = (latents_hat.float() - latents.float()).pow(2).mean((1, 2, 3))
         price = lmbda(quality)
         weight = (LAMBDA_REFERENCE / price).sqrt()
-        structure = structure_loss(x_coarse, x, self.window)
+        structure = structure_loss(x_coarse, x)
         loss = (weight * (bpp + price * mse)).mean() + self.latents_weight * latents_mse.mean()
         loss = loss + self.structure_weight * structure
         return {

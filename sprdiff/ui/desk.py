@@ -159,14 +159,21 @@ class Desk:
 
 
 def warm_up(pipeline: SPRDiffPipeline) -> None:
-    """Codes and measures a small picture: libraries load and convolutions choose their kernels only once."""
+    """Codes and measures a small picture: libraries load and convolutions choose their kernels only once.
+
+    The metrics whose weights may first be downloaded are met in a thread of their own: a slow network must
+    not keep the page from coding.
+    """
     from PIL import Image
 
     from sprdiff.metrics import measure
 
     picture = Image.new("RGB", (192, 192))
     pipeline.decompress(pipeline.compress(picture, target_bpp=0.03))
-    measure(picture, picture, METRIC_IDS)
+    measure(picture, picture, ("psnr-rgb", "ms-ssim-rgb"))
+    threading.Thread(
+        target=measure, args=(picture, picture, METRIC_IDS), name="sprdiff-metrics", daemon=True
+    ).start()
 
 
 def comparison_key(image: Image.Image, method_ids: Sequence[str], target_bpp: float) -> tuple:
