@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -35,6 +36,22 @@ def build_part(name: str, config: ModelConfig) -> nn.Module | DDPMScheduler:
     if name == "semantic_encoder":
         return Dinov2Model(Dinov2Config(**arguments))
     return PART_CLASSES[name](**arguments)
+
+
+def save_part(part: nn.Module | DDPMScheduler, folder: Path) -> None:
+    """Write ``part`` as the whole content of ``folder``.
+
+    Under a temporary name first: files that an earlier version left, such as the index of several weight
+    files, would be read with the new ones.
+    """
+    new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.save_pretrained(new)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_part(name: str, folder: Path) -> nn.Module | DDPMScheduler:

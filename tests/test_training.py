@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -14,12 +15,14 @@ from tiny import SMALL, small_pipeline
 from typer.testing import CliRunner
 
 from sprdiff.errors import InputImageError, WeightsError
-from sprdiff.parts import load_part
+from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
+from sprdiff.training.diffusion_stage import realism
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
+from sprdiff.training.graphics import draw_graphic
 from sprdiff.training.losses import flat_error, grid_error, structure_loss
 from sprdiff.training.semantic_stage import sinkhorn
 from sprdiff.training.stages import STAGES
@@ -126,6 +129,17 @@ def _raise() -> None:
     raise KeyboardInterrupt
 
 
+def test_a_part_replaces_what_an_earlier_version_left(tmp_path):
+    folder = tmp_path / "fusion"
+    build_part("fusion", SMALL).save_pretrained(folder, max_shard_size="2KB")
+    assert list(folder.glob("*.index.json"))
+    part = build_part("fusion", SMALL)
+    torch.nn.init.constant_(part.shortcut.weight, 0.5)
+    save_part(part, folder)
+    assert (load_part("fusion", tmp_path).shortcut.weight == 0.5).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["fusion"]
+
+
 def test_frozen_parts_stay_as_they_are(photos, tmp_path, monkeypatch):
     for name in ("vae", "distortion", "semantic", "codec"):
         train(make(name, photos, tmp_path, monkeypatch), photos, tmp_path, minutes=0.001)
@@ -142,6 +156,29 @@ def test_crops_are_in_range_and_repeatable(photos):
     a, b = Crops(paths, 64, 1.5, 3).batch(6), Crops(paths, 64, 1.5, 3).batch(6)
     assert a.shape == (6, 3, 64, 64) and a.min() >= -1 and a.max() <= 1
     assert torch.equal(a, b) and not torch.equal(a, Crops(paths, 64, 1.5, 4).batch(6))
+
+
+def test_drawn_pictures_come_at_their_share(photos):
+    paths = list_images(photos)
+    drawn = Crops(paths, 64, 1.5, 3, graphics=1.0).batch(40)
+    assert drawn.shape == (40, 3, 64, 64) and drawn.min() >= -1 and drawn.max() <= 1
+    assert torch.equal(drawn, Crops(paths, 64, 1.5, 3, graphics=1.0).batch(40))
+    # A photograph hardly has neighbours of exactly one colour; of a drawing they are the most part.
+    alike = (drawn.diff(dim=-1).abs().amax(1) == 0).float().mean((1, 2))
+    assert alike.mean() > 0.5
+    mixed = Crops(paths, 64, 1.0, 3, graphics=0.25).batch(80)
+    count = ((mixed.diff(dim=-1).abs().amax(1) == 0).float().mean((1, 2)) > 0.3).sum()
+    assert 8 <= count <= 32
+
+
+def test_drawn_pictures_are_of_every_kind():
+    random = np.random.default_rng(0)
+    pictures = [draw_graphic(random, 96) for _ in range(60)]
+    assert all(picture.shape == (96, 96, 3) and picture.dtype == np.uint8 for picture in pictures)
+    colours = [len(np.unique(picture.reshape(-1, 3), axis=0)) for picture in pictures]
+    assert min(colours) == 1 and max(colours) > 50
+    white = [(picture == 255).all(2).mean() for picture in pictures]
+    assert any(0.5 < share < 0.99 for share in white), "no page with text"
 
 
 def test_held_out_pictures_are_not_trained_on(photos):
@@ -233,18 +270,24 @@ def test_the_diffusion_stage_trains_without_each_condition(without, photos, tmp_
     small_pipeline().save_pretrained(tmp_path / "checkpoint")
     unpack(tmp_path / "checkpoint", tmp_path / "run")
     stage = make("diffusion", photos, tmp_path / "run", monkeypatch, without)
-    batch = torch.rand(2, 3, 64, 64) * 2 - 1
+    batch, quality = torch.rand(2, 3, 64, 64) * 2 - 1, torch.tensor([60.0, 180.0])
     torch.manual_seed(0)
-    stage.objective.prepare(batch)
+    stage.objective.prepare(batch, quality)
     tokens, semantic_map, pixel_features = stage.objective.condition()
     assert (tokens.abs().max() == 0) == (semantic_map.abs().max() == 0)
     assert (tokens.abs().max() == 0) == (without == "semantic_tokens")
     assert (pixel_features.abs().max() == 0) == (without == "pixel_features")
     coarse = stage.objective._frozen[0]["coarse"]
     monkeypatch.setattr(coarse.trunk, "forward", lambda x: x * float("nan"))
-    stage.objective.prepare(batch)
+    stage.objective.prepare(batch, quality)
     broken = bool(stage.objective.prepared["x_coarse"].isnan().any())
     assert broken == (without != "coarse"), "without the coarse module its networks must not matter"
+
+
+def test_inventing_counts_more_with_fewer_bits():
+    weights = realism(torch.tensor([0.0, 100.0, 135.0, 167.0, 255.0]))
+    assert weights[2] == 1 and weights[3] == 0.5
+    assert (weights.diff() < 0).all() and weights[-1] > 0.1 and weights[0] < 4
 
 
 def test_the_adversary_goes_on_with_the_run(photos, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Random crops of a folder of photographs, held in memory."""
+"""Random crops of a folder of photographs, held in memory, and drawn pictures among them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sprdiff.errors import InputImageError
 from sprdiff.images import load_image
+from sprdiff.training.graphics import draw_graphic
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
 # Every so many photographs one is held out for validation, by position in the sorted folder.
@@ -47,13 +48,17 @@ class Crops:
         size: side of a crop in pixels.
         max_zoom: largest enlargement; 1 for native crops only.
         seed: of the random choices.
+        graphics: the share of crops that are drawn pictures (text, shapes, flat colours) instead.
     """
 
-    def __init__(self, paths: list[Path], size: int, max_zoom: float, seed: int) -> None:
+    def __init__(
+        self, paths: list[Path], size: int, max_zoom: float, seed: int, graphics: float = 0.0
+    ) -> None:
         images = (np.asarray(load_image(path)) for path in paths)
         self.images = [image for image in images if min(image.shape[:2]) >= size]
         self.size = size
         self.max_zoom = max_zoom
+        self.graphics = graphics
         self.random = np.random.default_rng(seed)
         # Crops are drawn in proportion to the area of a picture.
         areas = np.array([image.shape[0] * image.shape[1] for image in self.images], dtype=float)
@@ -69,6 +74,8 @@ class Crops:
             yield self.batch(count)
 
     def _crop(self) -> Tensor:
+        if self.random.random() < self.graphics:
+            return _to_tensor(draw_graphic(self.random, self.size))
         image = self.images[self.random.choice(len(self.images), p=self.weights)]
         zoomed = self.max_zoom > 1 and self.random.random() < 0.5
         side = round(self.size / self.random.uniform(1, self.max_zoom)) if zoomed else self.size
@@ -77,10 +84,15 @@ class Crops:
         crop = image[top : top + side, left : left + side]
         if self.random.random() < 0.5:
             crop = crop[:, ::-1]
-        tensor = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1).float().div_(127.5).sub_(1)
+        tensor = _to_tensor(crop)
         if side != self.size:
             tensor = F.interpolate(tensor[None], size=(self.size, self.size), mode="bicubic")[0].clamp_(-1, 1)
         return tensor
+
+
+def _to_tensor(pixels: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 as (3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(127.5).sub_(1)
 
 
 def validation_images(paths: list[Path], multiple: int = 64, count: int = 24) -> list[Tensor]:
@@ -89,6 +101,5 @@ def validation_images(paths: list[Path], multiple: int = 64, count: int = 24) ->
     for path in paths[:count]:
         image = np.asarray(load_image(path))
         height, width = (side // multiple * multiple for side in image.shape[:2])
-        pixels = torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)
-        tensors.append(pixels[None].float().div(127.5).sub(1))
+        tensors.append(_to_tensor(image[:height, :width])[None])
     return tensors

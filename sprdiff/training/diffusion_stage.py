@@ -17,7 +17,7 @@ from sprdiff.diffusion.denoiser import initialize, predict_latents
 from sprdiff.diffusion.sampler import START_TIMESTEP
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
 from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
-from sprdiff.parts import build_part, load_part
+from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import Conditions
 from sprdiff.reconstruction.detail import CELL, add_details
 from sprdiff.training.data import Crops
@@ -31,6 +31,10 @@ FROZEN = ("distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "c
 # when more than one is asked for.
 SHARE_OF_LATER_STEPS = 0.2
 ADVERSARY_STARTS = 0.12
+# The quality at which the adversarial terms weigh what the loss says, and by how much quality must fall for
+# them to weigh twice as much.
+REALISM_REFERENCE, REALISM_DOUBLES = 135.0, 32.0
+REALISM_RANGE = (0.3, 2.5)
 ADVERSARY_FILE = "diffusion/adversary.safetensors"
 
 
@@ -44,6 +48,15 @@ def start_parts(config: ModelConfig, folder: Path) -> dict[str, nn.Module]:
         initialize(parts["unet"])
     parts["vae"] = load_part("vae", trained if (trained / "vae").exists() else folder)
     return parts
+
+
+def realism(quality: Tensor) -> Tensor:
+    """How much the adversarial terms weigh at each quality, (B,) to (B,).
+
+    With few bits the coarse picture is soft and its details are anyone's guess: there the denoiser has to
+    invent them. With many bits, inventing mostly takes away from what is known.
+    """
+    return torch.exp2((REALISM_REFERENCE - quality) / REALISM_DOUBLES).clamp(*REALISM_RANGE)
 
 
 class DiffusionObjective(nn.Module):
@@ -71,10 +84,9 @@ class DiffusionObjective(nn.Module):
         self.prepared: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def prepare(self, x: Tensor) -> None:
+    def prepare(self, x: Tensor, quality: Tensor) -> None:
         """Everything that the frozen parts make of a batch, kept for both players' steps."""
         frozen = self._frozen[0]
-        quality = draw_qualities(len(x), x.device)
         latents = encode_latents(self.trained["vae"], x)
         f_sem = semantic_features(frozen["semantic_encoder"], x)
         y = frozen["fusion"](vae_features(latents), frozen["distortion_encoder"](x), f_sem)
@@ -85,6 +97,7 @@ class DiffusionObjective(nn.Module):
         x_coarse = x_coarse.float().clamp(-1, 1)
         self.prepared = {
             "x": x,
+            "quality": quality,
             "latents": latents.float(),
             "f_sem": f_sem.float(),
             "x_coarse": x_coarse,
@@ -137,12 +150,14 @@ class DiffusionObjective(nn.Module):
         weight = min(1.0, max(0.0, (progress - self.adversary_starts) / 0.1))
         adversarial = matching = x_hat.new_zeros(())
         if weight > 0:
+            share = realism(batch["quality"])
             scores, fake = self.adversary(x_hat, batch["x_coarse"])
             with torch.no_grad():
                 _, real = self.adversary(x, batch["x_coarse"])
-            adversarial = -scores.float().mean()
+            adversarial = -(share * scores.float().mean((1, 2, 3))).mean()
             # Not F.l1_loss: autocast would copy all features to float32.
-            matching = sum((f - r).abs().mean() for f, r in zip(fake, real, strict=True))
+            gaps = [(f - r).abs().mean((1, 2, 3)) for f, r in zip(fake, real, strict=True)]
+            matching = (share * sum(gaps)).mean()
         loss = (
             0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
             + 4.0 * flat + 10.0 * grid + 1.5 * structure
@@ -163,6 +178,8 @@ class DiffusionStage(Stage):
     batch_size, crop, max_zoom, learning_rate = 8, 192, 1.3, 3e-4
     ema_decay = 0.998
     gradient_clip = 1.0
+    graphics = 0.08
+    qualities = (100, 135, 170)
 
     def __init__(
         self, config: ModelConfig, folder: Path, data: Crops, without: frozenset[str] = frozenset()
@@ -184,7 +201,7 @@ class DiffusionStage(Stage):
     def before_step(self, accelerator: Accelerator, batch: Tensor) -> None:
         """What the frozen parts make of the batch."""
         with accelerator.autocast():
-            self.objective.prepare(batch)
+            self.objective.prepare(batch, draw_qualities(len(batch), batch.device))
 
     def after_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
         """The discriminator's step, on the pictures that the generator's step made."""
@@ -206,37 +223,41 @@ class DiffusionStage(Stage):
         return {"adversary_optimizer": self.optimizer}
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
-        """PSNR of coarse and final, gradient energy of both over the original's, colour error."""
-        objective = self.objective
-        rows: list[dict[str, float]] = []
+        """What coarse and final picture are like at three qualities, averages over pictures."""
         torch.manual_seed(0)
-        for x in images[:10]:
-            objective.prepare(x)
-            batch = objective.prepared
-            timestep = torch.full((1,), START_TIMESTEP)
-            noise = torch.randn_like(batch["latents"])
-            noisy = self.scheduler.add_noise(batch["latents_hat"], noise, timestep)
-            latents = predict_latents(
-                self.trained["unet"], noisy, timestep, batch["latents_hat"], objective.condition()
-            )
-            x_hat = decode_latents(self.trained["vae"], latents)
-            x_hat = add_details(batch["x_coarse"], x_hat).clamp(-1, 1)
-            energy = gradient_energy(x)
-            rows.append(
-                {
-                    "psnr_coarse": psnr_db(batch["x_coarse"], x),
-                    "psnr_final": psnr_db(x_hat, x),
-                    "energy_coarse": gradient_energy(batch["x_coarse"]) / energy,
-                    "energy_final": gradient_energy(x_hat) / energy,
-                    "colour_error": float((x_hat - x).mean((0, 2, 3)).abs().mean()) * 127.5,
-                }
-            )
-        return [{key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}]
+        rows = []
+        for quality in self.qualities:
+            figures = [self._figures(x, torch.tensor([float(quality)])) for x in images[:12]]
+            means = {key: sum(each[key] for each in figures) / len(figures) for key in figures[0]}
+            rows.append({"quality": quality, **means})
+        return rows
+
+    def _figures(self, x: Tensor, quality: Tensor) -> dict[str, float]:
+        """PSNR, 1 - SSIM, gradient energy over the original's; likeness of the final one's f_sem."""
+        objective = self.objective
+        objective.prepare(x, quality)
+        batch = objective.prepared
+        timestep = torch.full((1,), START_TIMESTEP)
+        noise = torch.randn_like(batch["latents"])
+        noisy = self.scheduler.add_noise(batch["latents_hat"], noise, timestep)
+        latents = predict_latents(
+            self.trained["unet"], noisy, timestep, batch["latents_hat"], objective.condition()
+        )
+        x_hat = decode_latents(self.trained["vae"], latents)
+        pictures = {"coarse": batch["x_coarse"], "final": add_details(batch["x_coarse"], x_hat).clamp(-1, 1)}
+        figures: dict[str, float] = {}
+        for name, picture in pictures.items():
+            figures[f"psnr_{name}"] = psnr_db(picture, x)
+            figures[f"structure_{name}"] = float(structure_loss(picture, x))
+            figures[f"energy_{name}"] = gradient_energy(picture) / gradient_energy(x)
+        features = semantic_features(objective._frozen[0]["semantic_encoder"], pictures["final"])
+        figures["semantic_final"] = float(F.cosine_similarity(features, batch["f_sem"], dim=1).mean())
+        return figures
 
     def save(self, folder: Path) -> None:
         for name, part in self.trained.items():
-            part.save_pretrained(folder / "diffusion" / name)
-        self.scheduler.save_pretrained(folder / "diffusion" / "scheduler")
+            save_part(part, folder / "diffusion" / name)
+        save_part(self.scheduler, folder / "diffusion" / "scheduler")
         # No part of a checkpoint; a later run of this stage goes on with it.
         state = self.objective.adversary.state_dict()
         save_file({key: value.contiguous() for key, value in state.items()}, folder / ADVERSARY_FILE)

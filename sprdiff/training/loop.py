@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -22,6 +23,8 @@ from sprdiff.errors import WeightsError
 from sprdiff.training.data import Crops, list_images, split, validation_images
 
 SAVE_EVERY_MINUTES = 4.0
+# The share of the time after which the learning rate falls.
+DECAY_FROM = 0.6
 
 
 class Stage(ABC):
@@ -31,7 +34,7 @@ class Stage(ABC):
         name: as given on the command line.
         objective: the module whose parameters are trained; its forward returns a dict of losses with
             the total under ``loss``.
-        batch_size, crop, max_zoom, learning_rate, ema_decay: settings of the loop.
+        batch_size, crop, max_zoom, graphics, learning_rate, ema_decay: settings of the loop.
         ablations: what the stage can be trained without, by name; its constructor takes them as ``without``.
     """
 
@@ -41,6 +44,7 @@ class Stage(ABC):
     batch_size: int = 16
     crop: int = 256
     max_zoom: float = 1.5
+    graphics: float = 0.0
     learning_rate: float = 5e-4
     ema_decay: float = 0.998
     gradient_clip: float = 0.5
@@ -113,14 +117,15 @@ def run(
 ) -> None:
     """Train ``stage`` for ``minutes`` in all, over as many runs as it takes.
 
-    The learning rate falls along a cosine to 2 % of its peak at the end of the time. A run that is
+    The learning rate keeps its peak until DECAY_FROM, then falls along a cosine to 2 % of it. A run that is
     killed loses at most ``SAVE_EVERY_MINUTES``; ``resume`` goes on from the last state.
     """
     accelerator = Accelerator(mixed_precision="bf16")
     set_seed(seed, device_specific=True)
     console = Console(stderr=True)
     training, held_out = split(list_images(data))
-    crops = Crops(training, stage.crop, stage.max_zoom, seed + 1000 * accelerator.process_index)
+    own_seed = seed + 1000 * accelerator.process_index
+    crops = Crops(training, stage.crop, stage.max_zoom, own_seed, stage.graphics)
     validation = validation_images(held_out) if accelerator.is_main_process else []
 
     stage.objective.to(accelerator.device, memory_format=torch.channels_last)
@@ -189,7 +194,8 @@ def run(
             started = time.monotonic()
             progress = clock.minutes / minutes
             warmup = min(1.0, (clock.step + 1) / 100)
-            factor = 0.02 + 0.98 * 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item())
+            falling = max(0.0, progress - DECAY_FROM) / (1 - DECAY_FROM)
+            factor = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate * warmup * factor
             batch = crops.batch(stage.batch_size).to(accelerator.device, memory_format=torch.channels_last)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from sprdiff.config import ModelConfig
-from sprdiff.parts import build_part
+from sprdiff.parts import build_part, save_part
 from sprdiff.training.data import Crops
 from sprdiff.training.loop import Stage
 
@@ -187,4 +187,4 @@ class SemanticStage(Stage):
         return [{"retrieval": float(retrieval), "patch_rank": float(rank)}]
 
     def save(self, folder: Path) -> None:
-        self.objective.teacher.encoder.save_pretrained(folder / "semantic_encoder")
+        save_part(self.objective.teacher.encoder, folder / "semantic_encoder")

@@ -15,7 +15,7 @@ from sprdiff.encoders.semantic import semantic_features
 from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
 from sprdiff.layers.klt import klt, to_blocks
 from sprdiff.layers.quality import MAX_QUALITY
-from sprdiff.parts import build_part, load_part
+from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.data import Crops
 from sprdiff.training.loop import Stage
 from sprdiff.training.losses import structure_loss
@@ -25,7 +25,7 @@ from sprdiff.training.losses import structure_loss
 STEP_LOW, STEP_HIGH = 4500.0, 135.0
 STEP_REFERENCE, LAMBDA_REFERENCE = 320.0, 2.5e-4
 # Every other crop has a quality between these, where most photographs need 0.02 to 0.05 bits per pixel.
-CORE_QUALITIES = (85.0, 200.0)
+CORE_QUALITIES = (85.0, 215.0)
 # For a first share of the training the rate is that of noisy symbols, which wakes the hyper-latent; then
 # the mixed estimate: noise overstates the cost of symbols that are almost always zero by a factor of two.
 NOISY_UNTIL = {"distortion": 0.5, "codec": 0.0}
@@ -99,7 +99,7 @@ class VAEStage(Stage):
         return [{"psnr": sum(values) / len(values)}]
 
     def save(self, folder: Path) -> None:
-        self.vae.save_pretrained(folder / "vae")
+        save_part(self.vae, folder / "vae")
 
 
 class CodecObjective(nn.Module):
@@ -111,7 +111,7 @@ class CodecObjective(nn.Module):
 
     latents_weight = 0.02
     # Structure beside MSE keeps contrast that costs few bits; of little weight, so that PSNR hardly suffers.
-    structure_weight = 0.15
+    structure_weight = 0.06
 
     def __init__(
         self,
@@ -170,7 +170,8 @@ class CodecObjective(nn.Module):
 
 
 class _RateDistortionStage(Stage):
-    batch_size, crop, max_zoom, learning_rate = 8, 256, 1.6, 8e-4
+    batch_size, crop, max_zoom, learning_rate = 8, 256, 2.5, 8e-4
+    graphics = 0.08
     qualities = (0, 50, 100, 130, 160, 200, 255)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
@@ -195,7 +196,7 @@ class _RateDistortionStage(Stage):
 
     def save(self, folder: Path) -> None:
         for name, part in self.trained.items():
-            part.save_pretrained(folder / name)
+            save_part(part, folder / name)
 
 
 class DistortionStage(_RateDistortionStage):
@@ -218,10 +219,10 @@ class DistortionStage(_RateDistortionStage):
         )
 
     def save(self, folder: Path) -> None:
-        self.trained["distortion_encoder"].save_pretrained(folder / "distortion_encoder")
+        save_part(self.trained["distortion_encoder"], folder / "distortion_encoder")
         # What only the next stage starts from lies apart from the parts of the final model.
         for name in ("latent_codec", "coarse"):
-            self.trained[name].save_pretrained(folder / "distortion" / name)
+            save_part(self.trained[name], folder / "distortion" / name)
 
 
 class CodecStage(_RateDistortionStage):
