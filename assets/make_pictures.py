@@ -2,12 +2,15 @@
 
 ``python assets/make_pictures.py teaser`` takes an example image; ``python assets/make_pictures.py
 contact-sheet`` the four examples and four pictures that come with installed packages, or any
-``IMAGES... --out sheet.png``.
+``IMAGES... --out sheet.png``; ``python assets/make_pictures.py drawn-sheet`` a page of text, a window, a
+drawing and a flat colour.
 """
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -36,10 +39,9 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def row(
-    path: Path, pipeline: SPRDiffPipeline, methods: tuple[str, ...], bpp: float, width: int
+    image: Image.Image, pipeline: SPRDiffPipeline, methods: tuple[str, ...], bpp: float, width: int
 ) -> Image.Image:
     """Original and methods side by side, each with its name, bytes and PSNR."""
-    image = load_image(path)
     panels = [(image, "Original", f"{image.width} x {image.height}")]
     for result in compare(image, methods, pipeline, target_bpp=bpp, metrics=("psnr-rgb",)):
         decibels = result.metrics["psnr-rgb"].value
@@ -67,7 +69,7 @@ def teaser(
 ) -> None:
     """One example: original, coarse, final, AVIF, WebP and JPEG at the same budget, in two rows."""
     pipeline = SPRDiffPipeline.from_pretrained(embedded_checkpoint())
-    strip = row(image, pipeline, METHODS, bpp, 480)
+    strip = row(load_image(image), pipeline, METHODS, bpp, 480)
     half = GAP + 3 * (480 + GAP)
     canvas = Image.new("RGB", (half, 2 * strip.height), "white")
     canvas.paste(strip.crop((0, 0, half, strip.height)), (0, 0))
@@ -93,15 +95,76 @@ def contact_sheet(
     out: Path = ROOT / "assets" / "contact-sheet.png",
 ) -> None:
     """A row for each image: original, coarse, final and AVIF at the same budget."""
-    images = images or free_pictures()
+    save_png(sheet(map(load_image, images or free_pictures()), bpp, width), out)
+
+
+@app.command()
+def drawn_sheet(bpp: float = 0.03, width: int = 768, out: Path = ROOT / "assets" / "drawn-sheet.png") -> None:
+    """The same for pictures that are no photographs, at their own size."""
+    save_png(sheet([text_page(), window(), drawing(), flat_colour()], bpp, width), out)
+
+
+def sheet(images: Iterable[Image.Image], bpp: float, width: int) -> Image.Image:
+    """A row for each image: original, coarse, final and AVIF at the same budget."""
     pipeline = SPRDiffPipeline.from_pretrained(embedded_checkpoint())
-    rows = [row(path, pipeline, ("sprdiff-coarse", "sprdiff-final", "avif"), bpp, width) for path in images]
+    rows = [row(image, pipeline, ("sprdiff-coarse", "sprdiff-final", "avif"), bpp, width) for image in images]
     canvas = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
     top = 0
     for strip in rows:
         canvas.paste(strip, (0, top))
         top += strip.height
-    save_png(canvas, out)
+    return canvas
+
+
+# Letters of a font that no drawn picture of the training has: Pillow's own.
+DRAWN_SIZE = (768, 512)
+
+
+def text_page() -> Image.Image:
+    """A page of text in five sizes."""
+    page = Image.new("RGB", DRAWN_SIZE, "white")
+    draw = ImageDraw.Draw(page)
+    top = 16
+    for size in (52, 36, 28, 20, 14):
+        for line in (f"Text at {size} pixels", "Every bit must earn its place."):
+            draw.text((28, top), line, "black", ImageFont.load_default(size))
+            top += round(1.5 * size)
+    return page
+
+
+def window() -> Image.Image:
+    """An editor in dark colours."""
+    picture = Image.new("RGB", DRAWN_SIZE, (30, 30, 34))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 0, 768, 40), (50, 50, 58))
+    draw.rectangle((0, 40, 180, 512), (38, 38, 44))
+    for i in range(9):
+        draw.text((14, 56 + 30 * i), f"part_{i}.py", (180, 180, 190), ImageFont.load_default(16))
+    code = ("def compress(image, budget):", "    y = analyze(image)", "    for quality in range(256):")
+    for i, line in enumerate((*code, "        stream = code(y, quality)", "    return stream")):
+        draw.text((204, 64 + 44 * i), line, (200, 160, 240) if i % 2 else "white", ImageFont.load_default(24))
+    draw.rounded_rectangle((540, 400, 730, 464), 8, (40, 120, 220))
+    draw.text((578, 414), "Run tests", "white", ImageFont.load_default(26))
+    return picture
+
+
+def drawing() -> Image.Image:
+    """Outlined shapes in flat colours, and thin lines."""
+    picture = Image.new("RGB", DRAWN_SIZE, (235, 240, 245))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((80, 80, 300, 300), (240, 200, 60), "black", 5)
+    draw.rectangle((350, 120, 700, 380), (60, 120, 200), "black", 5)
+    draw.polygon([(100, 480), (260, 320), (420, 480)], (60, 170, 90), "black", 3)
+    draw.line([(0, 440), (768, 400)], "black", 4)
+    for i in range(12):
+        angle = i * math.pi / 6
+        draw.line([(560, 60), (560 + 150 * math.cos(angle), 60 + 50 * math.sin(angle))], (200, 50, 50), 3)
+    return picture
+
+
+def flat_colour() -> Image.Image:
+    """Nothing but red."""
+    return Image.new("RGB", DRAWN_SIZE, (200, 60, 40))
 
 
 if __name__ == "__main__":

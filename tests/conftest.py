@@ -11,7 +11,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sprdiff.pipeline import SPRDiffPipeline
+    from sprdiff.ui.desk import Desk
+    from sprdiff.ui.sessions import Session
 
 # Before torch is imported, and for the processes that tests start: a test machine has few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -84,3 +88,32 @@ def pipeline() -> SPRDiffPipeline:
 
     torch.set_num_threads(min(2, torch.get_num_threads()))
     return SPRDiffPipeline.from_pretrained(embedded_checkpoint())
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """The page's desk over a model that works at once."""
+    from fakes import FakePipeline
+
+    from sprdiff.ui.desk import Desk
+
+    return Desk(FakePipeline, "fake")
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    """A visitor of the page."""
+    from sprdiff.ui.sessions import Session
+
+    session = Session()
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def picture(photo, session, tmp_path):
+    """The photograph as the page shows it after an upload."""
+    from sprdiff.ui import handlers
+
+    photo.save(tmp_path / "a photo.png")
+    return handlers.show_picture(session, str(tmp_path / "a photo.png"), "a photo.png")[0]

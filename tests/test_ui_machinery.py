@@ -1,0 +1,185 @@
+"""What works behind the page: the model in the background, jobs, sessions, and endpoints for programs."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from fakes import FakePipeline
+from gradio_client import Client, handle_file
+from pictures import same_pixels
+from PIL import Image
+
+from sprdiff.errors import BitstreamError, SettingsError, WeightsError
+from sprdiff.ui import build_app, jobs, launch_options, texts
+from sprdiff.ui.compare_tab import baseline_choices
+from sprdiff.ui.desk import Desk
+from sprdiff.ui.model import BackgroundModel
+from sprdiff.ui.sessions import Sessions
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BPP = 0.2
+"""The test photograph is so small that less would not hold a JPEG."""
+
+
+# ---- the machinery -----------------------------------------------------------------------------------------
+
+
+def test_the_model_loads_in_the_background_and_says_so():
+    gate = threading.Event()
+
+    def load():
+        gate.wait(10)
+        return FakePipeline()
+
+    model = BackgroundModel(load, "fake")
+    assert model.state.phase == "waiting"
+    model.start()
+    states = model.states()
+    assert next(states).phase == "loading"
+    gate.set()
+    assert next(states).phase == "ready"
+    assert list(states) == []
+    assert model.get() is model.get()
+
+
+def test_a_model_that_cannot_be_had_is_one_sentence_and_tried_again():
+    tries = []
+
+    def load():
+        tries.append(1)
+        if len(tries) == 1:
+            raise WeightsError("There is no checkpoint at nowhere.")
+        return FakePipeline()
+
+    model = BackgroundModel(load, "fake")
+    with pytest.raises(WeightsError, match="no checkpoint at nowhere"):
+        model.get()
+    assert model.state.phase == "failed"
+    assert model.get().fingerprint == FakePipeline().fingerprint
+
+
+def test_a_failing_warm_up_harms_nothing():
+    phases = []
+
+    def warm_up(pipeline):
+        phases.append(model.state.phase)
+        raise OSError("no weights")
+
+    model = BackgroundModel(FakePipeline, "fake", warm_up)
+    assert model.get() is model.get()
+    assert phases == ["loading"] and model.state.phase == "ready"
+
+
+def test_the_model_is_warm_when_it_is_ready():
+    desk = Desk(FakePipeline, "fake")
+    assert desk.model.get().calls["decompress"] == 1
+
+
+def test_two_runs_never_use_the_model_together():
+    lock, inside, most = threading.Lock(), [], []
+
+    def work(report, emit):
+        inside.append(1)
+        most.append(len(inside))
+        report(0.5, "half")
+        threading.Event().wait(0.05)
+        emit("done")
+        inside.pop()
+
+    seen: list[list] = [[], []]
+    threads = [
+        threading.Thread(target=lambda to=to: to.extend(jobs.follow(work, lock, threading.Event())))
+        for to in seen
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert most == [1, 1]
+    assert [events[-1] for events in seen] == [jobs.Result("done")] * 2
+
+
+def test_a_waiting_run_says_so_and_can_be_stopped():
+    lock, stop = threading.Lock(), threading.Event()
+    with lock:
+        events = jobs.follow(lambda report, emit: emit("never"), lock, stop)
+        assert next(events) == jobs.Step(0.0, texts.BUSY)
+        stop.set()
+        assert list(events) == []
+
+
+def test_errors_of_the_work_reach_the_follower():
+    def work(report, emit):
+        raise BitstreamError("broken")
+
+    lock = threading.Lock()
+    with pytest.raises(BitstreamError, match="broken"):
+        list(jobs.follow(work, lock, threading.Event()))
+    assert not lock.locked()
+
+
+def test_a_session_takes_its_files_with_it(photo):
+    sessions = Sessions()
+    session = sessions.of("one")
+    assert sessions.of("one") is session and sessions.of("two") is not session
+    path = Path(session.save_picture(photo, "a")["path"])
+    stop = session.new_run()
+    assert path.is_file() and not stop.is_set()
+    sessions.close("one")
+    assert not session.folder.exists() and stop.is_set()
+    assert sessions.of("one") is not session
+    with pytest.raises(SettingsError, match="closed"):
+        session.save_bytes(b"late", "a", ".spr")
+    for name in ("one", "two"):
+        sessions.close(name)
+
+
+# ---- programs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client():
+    app = build_app(FakePipeline, model_name="fake")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_port=None, **launch_options())
+    yield Client(url, verbose=False)
+    app.close()
+
+
+def test_endpoints_answer_a_client(client, photo, tmp_path):
+    photo.save(tmp_path / "a.png")
+    image = handle_file(str(tmp_path / "a.png"))
+    stream, facts = client.predict(image=image, target_bpp=BPP, api_name="/compress")
+    data = Path(stream).read_bytes()
+    assert data == FakePipeline().compress(photo, target_bpp=BPP)
+    assert facts["bytes"] == len(data) <= facts["max_bytes"]
+    assert facts["bpp"] == pytest.approx(8 * len(data) / (photo.width * photo.height))
+
+    coarse, final, header = client.predict(stream=handle_file(stream), api_name="/decompress")
+    expected = FakePipeline().decompress(data)
+    with Image.open(coarse) as one, Image.open(final) as two:
+        assert same_pixels(one, expected.coarse) and same_pixels(two, expected.final)
+    assert (header["width"], header["height"]) == photo.size
+    assert sum(header["rate"].values()) == len(data)
+
+    report, files = client.predict(
+        image=image, target_bpp=BPP, methods=["sprdiff-final", "webp"], api_name="/compare"
+    )
+    assert [row["method"] for row in report["results"]] == ["sprdiff-final", "webp"]
+    by_name = {Path(file).name: Path(file) for file in files}
+    names = {"original.png", "results.json", "sprdiff-final.png", "sprdiff.spr", "webp.png", "webp.webp"}
+    assert set(by_name) == names
+    assert by_name["webp.webp"].stat().st_size == report["results"][1]["num_bytes"]
+
+
+def test_an_endpoint_refuses_in_one_sentence(client, tmp_path):
+    (tmp_path / "a.spr").write_bytes(b"nothing of ours")
+    with pytest.raises(Exception, match=r"not a \.spr stream"):
+        client.predict(stream=handle_file(str(tmp_path / "a.spr")), api_name="/decompress")
+
+
+def test_baseline_choices_are_known_methods():
+    from sprdiff.methods import METHODS
+
+    assert {method for _, method in baseline_choices()} <= set(METHODS)
