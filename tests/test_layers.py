@@ -82,6 +82,23 @@ def test_quality_anchors_agree_in_float_and_fixed_point(num_anchors):
     assert torch.allclose(anchors(torch.tensor([255.0]))[0, :, 0, 0], init[-1])
 
 
+def test_moved_qualities_mean_what_others_meant():
+    torch.manual_seed(3)
+    values = torch.linspace(-2, 5, 6)[:, None] * torch.randn(4)  # a straight line for each channel
+    anchors = QualityAnchors(values, unit=8.0)
+    meant = [anchors(torch.tensor([quality])) for quality in (51.0, 153.0)]
+    # From 51 to 51 + 255: one anchor beyond the last.
+    anchors.move(51.0, 306.0)
+    assert torch.allclose(anchors(torch.tensor([0.0])), meant[0], atol=1e-5)
+    assert torch.allclose(anchors(torch.tensor([102.0])), meant[1], atol=1e-5)
+    beyond = values[-1] + (values[-1] - values[-2])
+    assert torch.allclose(anchors(torch.tensor([255.0]))[0, :, 0, 0], beyond, atol=1e-5)
+    bent = QualityAnchors(torch.randn(6, 4))
+    before = bent.anchors.clone()
+    bent.move(0, MAX_QUALITY)
+    assert torch.allclose(bent.anchors, before, atol=1e-6)
+
+
 def test_klt_is_orthonormal_and_ordered_by_energy():
     torch.manual_seed(4)
     mixing = torch.randn(12, 12)

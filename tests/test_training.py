@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from sprdiff.errors import InputImageError, WeightsError
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.pipeline import SPRDiffPipeline
-from sprdiff.training import export, loop
+from sprdiff.training import export, loop, shift
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
 from sprdiff.training.diffusion_stage import realism
@@ -86,6 +86,23 @@ def test_a_checkpoint_is_trained_further(photos, tmp_path, monkeypatch):
     assert not torch.equal(load_part("fusion", run).shortcut.weight, weights), "what the run has stays"
     train(make("diffusion", photos, run, monkeypatch), photos, run, minutes=0.001)
     assert (run / "diffusion" / "unet").is_dir()
+
+
+def test_a_shifted_range_codes_alike_at_other_qualities(photos, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    pipeline = small_pipeline()
+    for anchors in (pipeline.latent_codec.log_gain, pipeline.latent_codec.log_inverse_gain):
+        last = len(anchors.anchors) - 1
+        anchors.set(torch.linspace(0, 1, last + 1)[:, None].expand_as(anchors.anchors))
+    pipeline.save_pretrained(tmp_path / "checkpoint")
+    unpack(tmp_path / "checkpoint", tmp_path / "run")
+    shift.main(tmp_path / "run", low=51.0, high=306.0)
+    before, after = pipeline.latent_codec, load_part("latent_codec", tmp_path / "run")
+    for quality in (0, 102, 204):
+        meant = before.log_gain(torch.tensor([quality + 51.0]))
+        assert torch.allclose(after.log_gain(torch.tensor([float(quality)])), meant, atol=1e-5)
+    with pytest.raises(typer.BadParameter, match="got 100 to 90"):
+        shift.main(tmp_path / "run", low=100.0, high=90.0)
 
 
 def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
@@ -285,8 +302,8 @@ def test_the_diffusion_stage_trains_without_each_condition(without, photos, tmp_
 
 
 def test_inventing_counts_more_with_fewer_bits():
-    weights = realism(torch.tensor([0.0, 100.0, 135.0, 167.0, 255.0]))
-    assert weights[2] == 1 and weights[3] == 0.5
+    weights = realism(torch.tensor([0.0, 122.0, 150.0, 178.0, 255.0]))
+    assert weights[1:4].tolist() == [2, 1, 0.5]
     assert (weights.diff() < 0).all() and weights[-1] > 0.1 and weights[0] < 4
 
 

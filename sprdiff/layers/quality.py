@@ -32,6 +32,15 @@ class QualityAnchors(nn.Module):
         """Start from ``values`` (num_anchors, C)."""
         self.anchors.copy_(values / self.unit)
 
+    @torch.no_grad()
+    def move(self, low: float, high: float) -> None:
+        """Let qualities 0 to 255 mean what ``low`` to ``high`` mean now; beyond the ends, straight on."""
+        count = len(self.anchors)
+        position = torch.linspace(low, high, count) * ((count - 1) / MAX_QUALITY)
+        left = position.floor().clamp(0, count - 2).long()
+        weight = (position - left)[:, None]
+        self.anchors.copy_(self.anchors[left] * (1 - weight) + self.anchors[left + 1] * weight)
+
     def forward(self, quality: Tensor) -> Tensor:
         """The vectors for ``quality`` (B,), float in [0, 255], as (B, C, 1, 1)."""
         last = len(self.anchors) - 1

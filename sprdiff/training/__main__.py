@@ -51,6 +51,9 @@ def main(
             help="An ablation: f_dist, f_sem (codec); semantic_tokens, pixel_features, coarse (diffusion)."
         ),
     ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Its peak, if not that of the stage.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
     validate_every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5.0,
 ) -> None:
@@ -67,8 +70,11 @@ def main(
         unpack(start, out)
     # Statistics for closed-form starts; a resumed run has them in its state.
     crops = Crops(split(list_images(data))[0][:400], build.crop, build.max_zoom, seed)
+    training = build(PRESETS[preset.value], out, crops, **ablation)
+    if learning_rate is not None:
+        training.learning_rate = learning_rate
     run(
-        build(PRESETS[preset.value], out, crops, **ablation),
+        training,
         data,
         out,
         minutes=minutes,

@@ -33,7 +33,7 @@ SHARE_OF_LATER_STEPS = 0.2
 ADVERSARY_STARTS = 0.12
 # The quality at which the adversarial terms weigh what the loss says, and by how much quality must fall for
 # them to weigh twice as much.
-REALISM_REFERENCE, REALISM_DOUBLES = 135.0, 32.0
+REALISM_REFERENCE, REALISM_DOUBLES = 150.0, 28.0
 REALISM_RANGE = (0.3, 2.5)
 ADVERSARY_FILE = "diffusion/adversary.safetensors"
 
@@ -179,7 +179,7 @@ class DiffusionStage(Stage):
     ema_decay = 0.998
     gradient_clip = 1.0
     graphics = 0.08
-    qualities = (100, 135, 170)
+    qualities = (125, 150, 180)
 
     def __init__(
         self, config: ModelConfig, folder: Path, data: Crops, without: frozenset[str] = frozenset()

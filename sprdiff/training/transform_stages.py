@@ -22,10 +22,10 @@ from sprdiff.training.losses import structure_loss
 
 # Quantizer steps at the lowest and highest quality, for pixels in 0..255, and the step at which the
 # Lagrangian below was found to balance (0.03 bits per pixel).
-STEP_LOW, STEP_HIGH = 4500.0, 135.0
+STEP_LOW, STEP_HIGH = 3400.0, 98.0
 STEP_REFERENCE, LAMBDA_REFERENCE = 320.0, 2.5e-4
 # Every other crop has a quality between these, where most photographs need 0.02 to 0.05 bits per pixel.
-CORE_QUALITIES = (85.0, 215.0)
+CORE_QUALITIES = (65.0, 195.0)
 # For a first share of the training the rate is that of noisy symbols, which wakes the hyper-latent; then
 # the mixed estimate: noise overstates the cost of symbols that are almost always zero by a factor of two.
 NOISY_UNTIL = {"distortion": 0.5, "codec": 0.0}

@@ -1,0 +1,36 @@
+"""``python -m sprdiff.training.shift RUN --low L --high H``: another range of bitrates for a trained codec.
+
+Training lets the rate of a quality drift. Afterwards quality 0 means what L meant and 255 what H meant; H may
+be above 255, on the straight lines of the last two anchors. A few minutes of the ``codec`` stage must follow,
+with ``STEP_LOW`` and ``STEP_HIGH`` of ``transform_stages`` moved alike, or they pull it back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sprdiff.layers.quality import QualityAnchors
+from sprdiff.parts import load_part, save_part
+
+
+def main(
+    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a run.")],
+    low: Annotated[float, typer.Option(help="The quality that becomes 0.")] = 0.0,
+    high: Annotated[float, typer.Option(help="The quality that becomes 255.")] = 255.0,
+) -> None:
+    """Move the range of qualities of a run's codec."""
+    if not 0 <= low < high <= 320:
+        raise typer.BadParameter(f"The range must rise within 0 to 320, got {low:g} to {high:g}.")
+    for name in ("latent_codec", "coarse"):
+        part = load_part(name, run)
+        for module in part.modules():
+            if isinstance(module, QualityAnchors):
+                module.move(low, high)
+        save_part(part, run / name)
+
+
+if __name__ == "__main__":
+    typer.run(main)
