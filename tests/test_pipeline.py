@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_photo
-from PIL import Image
+from PIL import Image, ImageDraw
+from PIL.ImageFont import load_default as load_font
 from tiny import small_pipeline
 
 from sprdiff import bitstream
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
+from sprdiff.evaluation.comparison import compare
 from sprdiff.metrics import psnr
 from sprdiff.pipeline import SPRDiffPipeline, best_within
 from sprdiff.weights import embedded_checkpoint
@@ -300,6 +302,30 @@ def test_it_is_clearly_a_picture(pipeline, data_dir):
     decoded = pipeline.decompress(encoded.data)
     assert psnr(image, decoded.coarse) > 26
     assert psnr(image, decoded.final) > 23
+
+
+@pytest.mark.parametrize("colour", ["white", (200, 60, 40), (30, 30, 34)])
+def test_a_flat_colour_stays_flat(pipeline, colour):
+    picture = Image.new("RGB", (256, 256), colour)
+    decoded = pipeline.decompress(pipeline.compress(picture, target_bpp=0.03))
+    for image in (decoded.coarse, decoded.final):
+        error = np.abs(np.asarray(image, dtype=float) - np.asarray(picture, dtype=float))
+        assert error.mean() < 3 and error.max() < 40
+
+
+def test_a_page_of_text_is_nearer_than_avifs(pipeline):
+    """In Pillow's own font, which no drawn picture of the training has."""
+    page = Image.new("RGB", (512, 384), "white")
+    draw = ImageDraw.Draw(page)
+    for i, size in enumerate((40, 40, 32, 32, 26, 26)):
+        draw.text(
+            (20, 16 + 56 * i), "Every bit must earn its place."[: 640 // size], "black", load_font(size)
+        )
+    ours, avif = compare(
+        page, ("sprdiff-coarse", "avif"), pipeline, target_bpp=0.05, metrics=("psnr-rgb", "ms-ssim-rgb")
+    )
+    for metric in ("psnr-rgb", "ms-ssim-rgb"):
+        assert ours.metrics[metric].value > avif.metrics[metric].value, metric
 
 
 def test_a_missing_folder_is_named(tmp_path):

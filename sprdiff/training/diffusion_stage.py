@@ -160,8 +160,8 @@ class DiffusionObjective(nn.Module):
             matching = (share * sum(gaps)).mean()
         loss = (
             0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
-            + 4.0 * flat + 10.0 * grid + 1.5 * structure
-            + weight * (0.12 * adversarial + 1.0 * matching)
+            + 8.0 * flat + 10.0 * grid + 1.5 * structure
+            + weight * (0.16 * adversarial + 1.3 * matching)
         )  # fmt: skip
         return {
             "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
