@@ -18,9 +18,9 @@ def add_details(x_coarse: Tensor, x_hat: Tensor) -> Tensor:
     least error; a generative model lets them drift, and a small one draws colour in the blocks of its
     latents. So only differences in luma are taken, and of these only what their means over cells of 8 x 8
     pixels, interpolated, do not hold. A binomial filter takes away what alternates from pixel to pixel: the
-    decoder draws every pixel of a block with weights of its own, so a checkerboard comes easily to it (Odena et
-    al. 2016, doi:10.23915/distill.00003) and hardly ever to a photograph. Related to the wavelet colour fix of
-    StableSR (arXiv:2305.07015); not part of SPRDiff as published.
+    decoder draws every pixel of a block with weights of its own, so a checkerboard comes easily to it (Odena
+    et al. 2016, doi:10.23915/distill.00003), and hardly ever to a photograph. Related to the wavelet colour
+    fix of StableSR (arXiv:2305.07015); not part of SPRDiff as published.
 
     Args:
         x_coarse, x_hat: (B, 3, H, W), sides divisible by 8.
