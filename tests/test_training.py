@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -23,6 +24,7 @@ from sprdiff.training.data import Crops, list_images, split, validation_images
 from sprdiff.training.diffusion_stage import realism
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
 from sprdiff.training.graphics import draw_graphic
+from sprdiff.training.loop import learning_rate_factor
 from sprdiff.training.losses import flat_error, grid_error, structure_loss
 from sprdiff.training.semantic_stage import sinkhorn
 from sprdiff.training.stages import STAGES
@@ -299,6 +301,12 @@ def test_the_diffusion_stage_trains_without_each_condition(without, photos, tmp_
     stage.objective.prepare(batch, quality)
     broken = bool(stage.objective.prepared["x_coarse"].isnan().any())
     assert broken == (without != "coarse"), "without the coarse module its networks must not matter"
+
+
+def test_the_learning_rate_keeps_its_peak_and_falls():
+    factors = [learning_rate_factor(progress) for progress in (0, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    assert factors[:3] == [1, 1, 1] and factors[-1] == pytest.approx(0.02)
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[2:]))
 
 
 def test_inventing_counts_more_with_fewer_bits():

@@ -22,7 +22,7 @@ from sprdiff.reconstruction.conditions import Conditions
 from sprdiff.reconstruction.detail import CELL, add_details
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss
-from sprdiff.training.loop import Stage
+from sprdiff.training.loop import Stage, learning_rate_factor
 from sprdiff.training.losses import flat_error, grid_error, structure_loss
 from sprdiff.training.transform_stages import draw_qualities, psnr_db
 
@@ -35,6 +35,7 @@ ADVERSARY_STARTS = 0.12
 # them to weigh twice as much.
 REALISM_REFERENCE, REALISM_DOUBLES = 150.0, 28.0
 REALISM_RANGE = (0.3, 2.5)
+ADVERSARY_LEARNING_RATE = 3e-4
 ADVERSARY_FILE = "diffusion/adversary.safetensors"
 
 
@@ -159,9 +160,9 @@ class DiffusionObjective(nn.Module):
             gaps = [(f - r).abs().mean((1, 2, 3)) for f, r in zip(fake, real, strict=True)]
             matching = (share * sum(gaps)).mean()
         loss = (
-            0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
-            + 8.0 * flat + 10.0 * grid + 1.5 * structure
-            + weight * (0.16 * adversarial + 1.3 * matching)
+            0.4 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
+            + 8.0 * flat + 10.0 * grid + 0.8 * structure
+            + weight * (0.3 * adversarial + 2.0 * matching)
         )  # fmt: skip
         return {
             "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
@@ -196,7 +197,9 @@ class DiffusionStage(Stage):
             # It knows its trade already: no need to let the generator begin alone.
             adversary.load_state_dict(load_file(folder / ADVERSARY_FILE))
             self.objective.adversary_starts = 0.0
-        self.optimizer = torch.optim.AdamW(adversary.parameters(), lr=3e-4, betas=(0.5, 0.9))
+        self.optimizer = torch.optim.AdamW(
+            adversary.parameters(), lr=ADVERSARY_LEARNING_RATE, betas=(0.5, 0.9)
+        )
 
     def before_step(self, accelerator: Accelerator, batch: Tensor) -> None:
         """What the frozen parts make of the batch."""
@@ -213,6 +216,8 @@ class DiffusionStage(Stage):
             real, _ = adversary(batch, prepared["x_coarse"])
             fake, _ = adversary(prepared["x_hat"], prepared["x_coarse"])
             loss = hinge_loss(real, fake)
+        for group in self.optimizer.param_groups:
+            group["lr"] = ADVERSARY_LEARNING_RATE * learning_rate_factor(progress)
         self.optimizer.zero_grad()
         accelerator.backward(loss)
         self.optimizer.step()

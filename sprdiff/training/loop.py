@@ -70,6 +70,12 @@ class Stage(ABC):
         """Write the trained parts into ``folder``."""
 
 
+def learning_rate_factor(progress: float) -> float:
+    """The share of its peak that a learning rate has when this share of the time is over."""
+    falling = max(0.0, progress - DECAY_FROM) / (1 - DECAY_FROM)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
+
+
 class _Progress:
     """Steps and minutes so far, and whose state it is; part of the resumable state.
 
@@ -194,10 +200,8 @@ def run(
             started = time.monotonic()
             progress = clock.minutes / minutes
             warmup = min(1.0, (clock.step + 1) / 100)
-            falling = max(0.0, progress - DECAY_FROM) / (1 - DECAY_FROM)
-            factor = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
             for group in optimizer.param_groups:
-                group["lr"] = stage.learning_rate * warmup * factor
+                group["lr"] = stage.learning_rate * warmup * learning_rate_factor(progress)
             batch = crops.batch(stage.batch_size).to(accelerator.device, memory_format=torch.channels_last)
             stage.before_step(accelerator, batch)
             with accelerator.autocast():
