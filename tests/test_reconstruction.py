@@ -64,17 +64,15 @@ def test_a_token_shows_at_its_place_in_the_semantic_map():
     assert rows.min() == 3 and rows.max() == 6 and columns.min() == 7 and columns.max() == 10
 
 
-def test_colours_and_low_frequencies_come_from_the_coarse_picture_and_details_from_the_other():
+def test_colours_and_low_frequencies_come_from_the_coarse_picture_and_details_stay():
     torch.manual_seed(0)
     x_coarse = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 6), size=(64, 96), mode="bicubic")
     rows, columns = torch.arange(64)[:, None], torch.arange(96)[None, :]
-    # A wave of four pixels, which the binomial filter halves, and a checkerboard, of which it leaves nothing.
-    detail = 0.2 * torch.cos(torch.pi / 2 * rows).expand(64, 96)
-    checkerboard = 0.2 * ((rows + columns) % 2 * 2.0 - 1)
+    detail = 0.2 * ((rows + columns) % 2 * 2.0 - 1)
     drift = 0.1 * columns / 96
     colour = torch.randn(1, 3, 64, 96) * 0.1
     colour -= (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    x_hat = add_details(x_coarse, x_coarse + detail + checkerboard + drift + 0.3 + colour)
+    x_hat = add_details(x_coarse, x_coarse + detail + drift + 0.3 + colour)
     inside = (..., slice(8, -8), slice(8, -8))
-    assert torch.allclose(x_hat[inside], (x_coarse + detail / 2)[inside], atol=1e-5)
+    assert torch.allclose(x_hat[inside], (x_coarse + detail)[inside], atol=1e-5)
     assert torch.equal(add_details(x_coarse, x_coarse), x_coarse)

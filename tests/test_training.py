@@ -310,8 +310,8 @@ def test_the_learning_rate_keeps_its_peak_and_falls():
 
 
 def test_inventing_counts_more_with_fewer_bits():
-    weights = realism(torch.tensor([0.0, 122.0, 150.0, 178.0, 255.0]))
-    assert weights[1:4].tolist() == [2, 1, 0.5]
+    weights = realism(torch.tensor([0.0, 120.0, 150.0, 210.0, 255.0]))
+    assert weights[2:4].tolist() == [1, 0.5]
     assert (weights.diff() < 0).all() and weights[-1] > 0.1 and weights[0] < 4
 
 

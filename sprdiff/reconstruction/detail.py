@@ -17,10 +17,8 @@ def add_details(x_coarse: Tensor, x_hat: Tensor) -> Tensor:
     Colours and large structures are what the bits were spent on, and the coarse picture has them with the
     least error; a generative model lets them drift, and a small one draws colour in the blocks of its
     latents. So only differences in luma are taken, and of these only what their means over cells of 8 x 8
-    pixels, interpolated, do not hold. A binomial filter takes away what alternates from pixel to pixel: the
-    decoder draws every pixel of a block with weights of its own, so a checkerboard comes easily to it (Odena
-    et al. 2016, doi:10.23915/distill.00003), and hardly ever to a photograph. Related to the wavelet colour
-    fix of StableSR (arXiv:2305.07015); not part of SPRDiff as published.
+    pixels, interpolated, do not hold. Related to the wavelet colour fix of StableSR (arXiv:2305.07015); not
+    part of SPRDiff as published.
 
     Args:
         x_coarse, x_hat: (B, 3, H, W), sides divisible by 8.
@@ -28,6 +26,4 @@ def add_details(x_coarse: Tensor, x_hat: Tensor) -> Tensor:
     luma = x_hat.new_tensor(_LUMA)[:, None, None]
     difference = ((x_hat - x_coarse) * luma).sum(1, keepdim=True)
     drift = F.interpolate(F.avg_pool2d(difference, CELL), scale_factor=float(CELL), mode="bilinear")
-    details = F.pad(difference - drift, (1, 1, 1, 1), mode="replicate")
-    across = details.new_tensor([1.0, 2.0, 1.0]) / 4
-    return x_coarse + F.conv2d(details, (across[:, None] * across)[None, None])
+    return x_coarse + (difference - drift)

@@ -33,8 +33,8 @@ SHARE_OF_LATER_STEPS = 0.2
 ADVERSARY_STARTS = 0.12
 # The quality at which the adversarial terms weigh what the loss says, and by how much quality must fall for
 # them to weigh twice as much.
-REALISM_REFERENCE, REALISM_DOUBLES = 150.0, 28.0
-REALISM_RANGE = (0.3, 2.5)
+REALISM_REFERENCE, REALISM_DOUBLES = 150.0, 60.0
+REALISM_RANGE = (0.3, 1.6)
 ADVERSARY_LEARNING_RATE = 3e-4
 ADVERSARY_FILE = "diffusion/adversary.safetensors"
 
@@ -160,9 +160,9 @@ class DiffusionObjective(nn.Module):
             gaps = [(f - r).abs().mean((1, 2, 3)) for f, r in zip(fake, real, strict=True)]
             matching = (share * sum(gaps)).mean()
         loss = (
-            0.4 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
-            + 8.0 * flat + 10.0 * grid + 0.8 * structure
-            + weight * (0.3 * adversarial + 2.0 * matching)
+            0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
+            + 4.0 * flat + 10.0 * grid + 1.5 * structure
+            + weight * (0.12 * adversarial + 1.0 * matching)
         )  # fmt: skip
         return {
             "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
