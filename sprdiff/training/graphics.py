@@ -139,9 +139,9 @@ def _words() -> Sequence[str]:
 @functools.cache
 def _fonts() -> Sequence[str]:
     """Files of the text fonts that matplotlib brings."""
-    from matplotlib import get_data_path
+    import matplotlib
 
-    folder = Path(get_data_path(), "fonts", "ttf")
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     kinds = ("DejaVuSans*.ttf", "DejaVuSerif*.ttf", "STIXGeneral*.ttf")
     fonts = sorted(str(path) for kind in kinds for path in folder.glob(kind))
     return [path for path in fonts if "Display" not in path]
