@@ -99,8 +99,8 @@ def contact_sheet(
 
 
 @app.command()
-def drawn_sheet(bpp: float = 0.03, width: int = 768, out: Path = ROOT / "assets" / "drawn-sheet.png") -> None:
-    """The same for pictures that are no photographs, at their own size."""
+def drawn_sheet(bpp: float = 0.03, width: int = 576, out: Path = ROOT / "assets" / "drawn-sheet.png") -> None:
+    """The same for pictures that are no photographs."""
     save_png(sheet([text_page(), window(), drawing(), flat_colour()], bpp, width), out)
 
 
@@ -116,12 +116,11 @@ def sheet(images: Iterable[Image.Image], bpp: float, width: int) -> Image.Image:
     return canvas
 
 
-# Letters of a font that no drawn picture of the training has: Pillow's own.
 DRAWN_SIZE = (768, 512)
 
 
 def text_page() -> Image.Image:
-    """A page of text in five sizes."""
+    """A page of text in five sizes, in Pillow's own font, which no drawn picture of the training has."""
     page = Image.new("RGB", DRAWN_SIZE, "white")
     draw = ImageDraw.Draw(page)
     top = 16

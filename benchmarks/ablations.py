@@ -1,6 +1,6 @@
 """What each part brings: brief trainings without it, from the same checkpoint, as a markdown table or JSON.
 
-    python benchmarks/ablations.py PHOTOGRAPHS --out RUNS                  # 28 minutes on two cores
+    python benchmarks/ablations.py PHOTOGRAPHS --out RUNS                  # seven runs of six minutes
     python benchmarks/ablations.py PHOTOGRAPHS --out RUNS --minutes 60     # each run for an hour
 
 Every run starts from the checkpoint's weights, with one thread and the same seed; two run at a time. What is
