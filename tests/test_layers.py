@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sprdiff.latent_codec.context import checkerboard
 from sprdiff.layers.blocks import ResidualBlock, Upsample, zero_init
 from sprdiff.layers.fixed_point import FRACTION_BITS, MAX_ACTIVATION, FixedPointConv2d, FixedPointNet
 from sprdiff.layers.klt import from_blocks, klt, to_blocks
@@ -54,6 +55,19 @@ def test_fixed_point_network_follows_the_float_one():
     actual = net.fixed(fixed(x)) / 2**FRACTION_BITS
     assert actual.shape == expected.shape == (1, 4, 16, 16)
     assert (actual - expected).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("anchors", [True, False])
+@pytest.mark.parametrize("chunk", [2**25, 1])
+def test_fixed_point_network_on_a_checkerboard_is_the_same_at_half_the_positions(monkeypatch, anchors, chunk):
+    torch.manual_seed(0)
+    monkeypatch.setattr("sprdiff.layers.fixed_point.CHUNK_ELEMENTS", chunk)
+    net = FixedPointNet([3, 8, 8, 4], [3, 1, 1])
+    x = fixed(torch.randn(2, 3, 6, 8))
+    half = net.fixed_on_checkerboard(x, anchors)
+    mask = checkerboard(6, 8) == anchors
+    assert torch.equal(half, net.fixed(x) * mask)
+    assert half.any()
 
 
 def test_fixed_point_activations_are_clamped():

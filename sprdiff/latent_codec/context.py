@@ -81,5 +81,6 @@ class SpaceChannelContext(nn.Module):
         return self.nets[step.index](torch.cat([features, y_hat], 1)).chunk(2, 1)
 
     def fixed(self, step: Pass, features: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """The same in fixed point."""
-        return self.nets[step.index].fixed(torch.cat([features, y_hat], 1)).chunk(2, 1)
+        """The same in fixed point, zero where this pass codes nothing."""
+        seen = torch.cat([features, y_hat], 1)
+        return self.nets[step.index].fixed_on_checkerboard(seen, step.anchors).chunk(2, 1)

@@ -8,6 +8,8 @@ number is an integer held in float64: products of weights and activations and th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ MAX_ACTIVATION = float(2**20)
 MAX_WEIGHT = float(2**15)
 # 2**20 * 2**15 * fan-in must stay below 2**53.
 MAX_FAN_IN = 2**17
-# Rows of the matrix product computed at a time: bounds the memory that unfolding takes.
+# Of a matrix of unfolded patches: bounds the memory that it takes.
 CHUNK_ELEMENTS = 2**25
 
 
@@ -50,23 +52,47 @@ class FixedPointConv2d(nn.Conv2d):
         Returns:
             (B, C', H, W), the same format, clamped to +-2**20.
         """
-        weight = to_fixed(self.weight, WEIGHT_BITS).clamp(-MAX_WEIGHT, MAX_WEIGHT).flatten(1).T.contiguous()
+        matrix = self.matrix()
+        strips = [matrix(patches) for patches in unfold(x, self.kernel_size[0])]
+        return torch.cat(strips, dim=1).permute(0, 3, 1, 2)
+
+    def matrix(self) -> Callable[[Tensor], Tensor]:
+        """The convolution as a function of unfolded patches (..., k, k C), see :func:`unfold`, to (..., C').
+
+        A matrix product, not conv2d: a library may choose an FFT or Winograd convolution, whose transforms
+        are not exact on integers.
+        """
+        weight = to_fixed(self.weight, WEIGHT_BITS).clamp(-MAX_WEIGHT, MAX_WEIGHT)
+        weight = weight.permute(2, 3, 1, 0).reshape(-1, self.out_channels)
         bias = to_fixed(self.bias, WEIGHT_BITS + FRACTION_BITS)
-        batch, _, height, width = x.shape
-        pad = self.padding[0]
-        x = F.pad(x, (pad, pad, pad, pad))
-        rows = max(1, CHUNK_ELEMENTS // (weight.shape[0] * width * batch))
-        # Unfolding and a matrix product, not conv2d: a library may choose an FFT or Winograd
-        # convolution, whose transforms are not exact on integers.
-        strips = []
-        for top in range(0, height, rows):
-            bottom = min(top + rows, height)
-            columns = F.unfold(x[:, :, top : bottom + 2 * pad], self.kernel_size)  # (B, C k k, rows W)
-            sums = columns.transpose(1, 2) @ weight + bias  # (B, rows W, C')
-            strips.append(sums.transpose(1, 2).reshape(batch, -1, bottom - top, width))
-        sums = torch.cat(strips, dim=2)
-        rounded = torch.floor((sums + 2.0 ** (WEIGHT_BITS - 1)) * 2.0**-WEIGHT_BITS)
-        return rounded.clamp(-MAX_ACTIVATION, MAX_ACTIVATION)
+
+        def multiply(patches: Tensor) -> Tensor:
+            rows = patches.reshape(-1, weight.shape[0])
+            sums = torch.addmm(bias + 2.0 ** (WEIGHT_BITS - 1), rows, weight)
+            rounded = sums.mul_(2.0**-WEIGHT_BITS).floor_().clamp_(-MAX_ACTIVATION, MAX_ACTIVATION)
+            return rounded.unflatten(0, patches.shape[:-2])
+
+        return multiply
+
+
+def unfold(x: Tensor, size: int) -> Iterator[Tensor]:
+    """The ``size`` x ``size`` patches around every position, in strips of rows that bound the memory.
+
+    Yields views, cheap to pick positions from: (B, rows, W, size, size * C), with an even number of rows but
+    for the last strip. Pixels of a patch's row lie side by side in memory, so that copying them is fast.
+
+    Args:
+        x: (B, C, H, W); what lies outside is zero.
+    """
+    batch, channels, height, width = x.shape
+    pad = size // 2
+    x = F.pad(x, (pad, pad, pad, pad)).permute(0, 2, 3, 1).contiguous()
+    rows = max(2, CHUNK_ELEMENTS // (batch * width * channels * size**2) // 2 * 2)
+    for top in range(0, height, rows):
+        strip = x[:, top : min(top + rows, height) + 2 * pad]
+        shape = (batch, strip.shape[1] - 2 * pad, width, size, size * channels)
+        by_image, by_row, by_column, _ = strip.stride()
+        yield strip.as_strided(shape, (by_image, by_row, by_column, by_row, 1), strip.storage_offset())
 
 
 class FixedPointNet(nn.Module):
@@ -100,6 +126,28 @@ class FixedPointNet(nn.Module):
     def fixed(self, x: Tensor) -> Tensor:
         """``forward`` in fixed point; see :meth:`FixedPointConv2d.fixed`."""
         return self._run(x, [layer.fixed for layer in self.layers])
+
+    def fixed_on_checkerboard(self, x: Tensor, anchors: bool) -> Tensor:
+        """``fixed`` at every second position, at half the cost; zero at the others.
+
+        For nets whose layers but the first are 1 x 1, without shuffles.
+
+        Args:
+            x: (B, C, H, W), H and W even.
+            anchors: True for the positions where row + column is even, False for the others.
+        """
+        first, *others = (layer.matrix() for layer in self.layers)
+        strips = []
+        for patches in unfold(x, self.layers[0].kernel_size[0]):
+            strip = x.new_zeros(*patches.shape[:3], self.layers[-1].out_channels)
+            for row in (0, 1):
+                start = row if anchors else 1 - row
+                h = first(patches[:, row::2, start::2])
+                for layer in others:
+                    h = layer(h.relu_()[..., None, :])
+                strip[:, row::2, start::2] = h
+            strips.append(strip)
+        return torch.cat(strips, dim=1).permute(0, 3, 1, 2)
 
     def _run(self, x: Tensor, layers: list) -> Tensor:
         for i, layer in enumerate(layers):
