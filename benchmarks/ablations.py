@@ -23,6 +23,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from sprdiff.evaluation.bd_rate import bd_rate  # noqa: E402
+from sprdiff.evaluation.curves import Curve, Point  # noqa: E402
+
 CHECKPOINT = REPOSITORY / "checkpoints" / "sprdiff-tiny"
 CONTROL = "nothing"
 RUNS = {
@@ -73,18 +78,19 @@ def _last_rows(log: Path, minutes: float) -> list[dict]:
     return [row for row in rows if row["step"] == rows[-1]["step"] and row["minutes"] >= minutes - 0.01]
 
 
+def _curve(without: str, rows: list[dict]) -> Curve:
+    points = [Point(row["bpp_estimated"], {"psnr-rgb": row["psnr_coarse"]}) for row in rows]
+    return Curve(without, NAMES[without], tuple(points))
+
+
 def as_table(results: dict[str, dict[str, list[dict]]]) -> str:
     """Two markdown tables: the codec's runs, and the diffusion stage's at each quality."""
-    import bjontegaard
-
     lines = ["| codec without | steps | BD-rate of the coarse picture |", "|---|---:|---:|"]
-    anchor = results["codec"][CONTROL]
+    curves = {without: _curve(without, rows) for without, rows in results["codec"].items()}
     for without, rows in results["codec"].items():
-        curves = [
-            [row[key] for row in each] for each in (anchor, rows) for key in ("bpp_estimated", "psnr_coarse")
-        ]
-        change = bjontegaard.bd_rate(*curves, method="pchip", require_matching_points=False, min_overlap=0)
-        lines.append(f"| {NAMES[without]} | {rows[0]['step']} | {change:+.1f} % |")
+        change = bd_rate(curves[CONTROL], curves[without], "psnr-rgb")
+        cell = change.reason if change.value is None else f"{change.value:+.1f} %"
+        lines.append(f"| {NAMES[without]} | {rows[0]['step']} | {cell} |")
     heads = [head for head, _ in FINAL_FIGURES.values()]
     lines += [
         "",

@@ -86,7 +86,8 @@ class SPRDiffPipeline(DiffusionPipeline):
         )
         self.register_to_config(bit_price=bit_price)
         for part in self._modules_by_name().values():
-            part.eval().requires_grad_(False)
+            # Channels last: convolutions on a CPU are a tenth faster so.
+            part.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self._fingerprint: bytes | None = None
 
     @classmethod
@@ -241,17 +242,19 @@ class SPRDiffPipeline(DiffusionPipeline):
             return DecodedImage(coarse, None, info)
 
         # 3. Conditions, diffusion and VAE decoder
-        noise = torch.randn(latents_hat.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        noise = torch.randn(latents_hat.shape, generator=generator)
+        pixel_noise = torch.randn(x_coarse[:, :1].shape, generator=generator)
         (x_hat,) = run_tiled(
             lambda *tile: self._diffuse_tile(*tile, num_inference_steps),
-            [(x_coarse, 1), (latents_hat, 8), (noise.to(self.device), 8)],
+            [(x_coarse, 1), (latents_hat, 8), (noise.to(self.device), 8), (pixel_noise.to(self.device), 1)],
             [1],
         )  # (1, 3, H, W)
         final = to_image(crop_to(x_hat, size).clamp(-1, 1) / 2 + 0.5)
         return DecodedImage(coarse, final, info)
 
     def _diffuse_tile(
-        self, x_coarse: Tensor, latents_hat: Tensor, noise: Tensor, steps: int
+        self, x_coarse: Tensor, latents_hat: Tensor, noise: Tensor, pixel_noise: Tensor, steps: int
     ) -> tuple[Tensor]:
         tokens = semantic_tokens(self.semantic_encoder, x_coarse)
         conditions = self.conditions(x_coarse, tokens)
@@ -260,7 +263,7 @@ class SPRDiffPipeline(DiffusionPipeline):
             return predict_latents(self.unet, noisy_latents, timestep, latents_hat, conditions)
 
         latents = ddim_sample(denoise, self.scheduler, latents_hat, noise, steps)
-        return (add_details(x_coarse, decode_latents(self.vae, latents)),)
+        return (add_details(x_coarse, decode_latents(self.vae, latents, pixel_noise)),)
 
     # -- looking into a stream ------------------------------------------------------------------------
 

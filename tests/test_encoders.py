@@ -8,7 +8,13 @@ from tiny import SMALL, small_part
 from transformers import Dinov2Config, Dinov2Model
 
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
-from sprdiff.encoders.vae import KLTAutoencoder, decode_latents, encode_latents, vae_features
+from sprdiff.encoders.vae import (
+    KLTAutoencoder,
+    decode_latents,
+    encode_latents,
+    overlapping,
+    vae_features,
+)
 from sprdiff.layers.klt import klt, to_blocks
 from sprdiff.parts import build_part
 
@@ -22,11 +28,16 @@ def smooth(batch: int = 4, size: int = 64) -> torch.Tensor:
 def test_an_untrained_vae_is_the_klt():
     x = smooth()
     blocks = to_blocks(x, 8).permute(0, 2, 3, 1).flatten(0, 2)
-    vae = KLTAutoencoder(
-        latent_channels=192, encoder_channels=8, encoder_depth=1, decoder_channels=(8, 8, 8, 8)
-    )
-    vae.init_from_klt(*klt(blocks, 192))
-    assert torch.allclose(vae(x), x, atol=1e-3)
+    errors = []
+    for channels in (2, 8, 192):
+        vae = KLTAutoencoder(
+            latent_channels=channels, encoder_channels=8, encoder_depth=1, decoder_channels=(8, 8, 8, 8)
+        )
+        vae.init_from_klt(*klt(blocks, channels))
+        errors.append(float((vae(x) - x).pow(2).mean().detach()))
+    assert errors[0] > errors[1] > errors[2]
+    # Blocks overlap, so that even with all components the inverse is not exact.
+    assert errors[2] < 0.02 * x.var()
     small = KLTAutoencoder(
         latent_channels=4, encoder_channels=8, encoder_depth=1, decoder_channels=(8, 8, 8, 8)
     )
@@ -36,6 +47,36 @@ def test_an_untrained_vae_is_the_klt():
     assert torch.allclose(latents.pow(2).mean((0, 2, 3)), torch.ones(4), rtol=1e-3)
     assert decode_latents(small, latents).shape == x.shape
     assert vae_features(latents).shape == (4, 16, 4, 4)
+
+
+def test_overlapping_blocks_sum_up_to_one_and_leave_no_border():
+    vae = KLTAutoencoder(
+        latent_channels=1, encoder_channels=8, encoder_depth=1, decoder_channels=(8, 8, 8, 8)
+    )
+    vae.inverse_klt.weight.data = overlapping(torch.ones(1, 3, 8, 8))
+    assert torch.allclose(
+        vae.decode(torch.full((1, 1, 3, 4), 0.5)), torch.full((1, 3, 24, 32), 0.5), atol=1e-6
+    )
+    # A step from one block to the next is a slope over a block.
+    row = vae.decode(torch.tensor([[[[0.0, 1.0]]]])).detach()[0, 0, 4]
+    assert row[0].abs() < 1e-6
+    assert (row[-1] - 1).abs() < 1e-6
+    assert row.diff().min() > -1e-6
+    assert row.diff().max() < 0.25
+
+
+def test_texture_is_made_of_noise_once_it_is_learned():
+    torch.manual_seed(0)
+    vae = build_part("vae", SMALL)
+    latents, noise = torch.randn(1, vae.config.latent_channels, 8, 8), torch.randn(1, 1, 64, 64)
+    plain = decode_latents(vae, latents)
+    assert torch.equal(decode_latents(vae, latents, noise), plain), "untrained, it changes nothing"
+    torch.nn.init.normal_(vae.decoder[-1].weight)
+    for injection in vae.noise:
+        before = decode_latents(vae, latents, noise)
+        torch.nn.init.ones_(injection.amplitude.bias)
+        assert not torch.allclose(decode_latents(vae, latents, noise), before)
+    assert torch.equal(decode_latents(vae, latents, noise), decode_latents(vae, latents, noise))
 
 
 def test_a_variational_autoencoder_of_diffusers_fits_in():

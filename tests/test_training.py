@@ -25,7 +25,7 @@ from sprdiff.training.diffusion_stage import realism
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
 from sprdiff.training.graphics import draw_graphic
 from sprdiff.training.loop import learning_rate_factor
-from sprdiff.training.losses import flat_error, grid_error, structure_loss
+from sprdiff.training.losses import flat_error, grid_error, patch_distribution_loss, structure_loss
 from sprdiff.training.semantic_stage import sinkhorn
 from sprdiff.training.stages import STAGES
 from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
@@ -259,6 +259,30 @@ def test_grid_error_sees_what_repeats_and_not_texture():
     assert grid_error(x + noise, x, 8).item() == pytest.approx(0.1 * 0.798 / 5, rel=0.1)
 
 
+def test_patch_distributions_know_texture_by_its_kind_and_not_by_its_place():
+    torch.manual_seed(0)
+    texture, elsewhere = (0.2 * torch.randn(2, 1, 96, 96).expand(2, 3, 96, 96) for _ in range(2))
+    dots = torch.zeros(2, 3, 96, 96)
+    dots[..., ::4, ::4] = texture.std() * 4  # as strong as the texture
+
+    def distance(x_hat: torch.Tensor) -> float:
+        return sum(float(patch_distribution_loss(x_hat, texture, torch.ones(2))) for _ in range(8))
+
+    assert patch_distribution_loss(texture, texture, torch.ones(2)) == 0
+    assert dots[:, 0].std() == pytest.approx(float(texture.std()), rel=0.05)
+    for worse in (torch.zeros_like(texture), texture / 2, texture * 1.5, dots):
+        assert distance(worse) > 3 * distance(elsewhere)
+
+
+def test_patch_distributions_count_each_picture_by_its_weight():
+    x = torch.zeros(2, 3, 64, 64)
+    x_hat = torch.cat([x[:1], torch.rand(1, 3, 64, 64)]).requires_grad_()
+    assert patch_distribution_loss(x_hat, x, torch.tensor([1.0, 0.0])) == 0
+    patch_distribution_loss(x_hat, x, torch.tensor([0.0, 1.0])).backward()
+    assert x_hat.grad[1].abs().max() > 0
+    assert x_hat.grad[0].abs().max() == 0
+
+
 def test_structure_loss_is_zero_for_the_same_and_grows_with_blur():
     photo = torch.rand(2, 3, 64, 64) * 2 - 1
     photo = torch.nn.functional.avg_pool2d(photo, 3, 1, 1)
@@ -310,8 +334,8 @@ def test_the_learning_rate_keeps_its_peak_and_falls():
 
 
 def test_inventing_counts_more_with_fewer_bits():
-    weights = realism(torch.tensor([0.0, 120.0, 150.0, 210.0, 255.0]))
-    assert weights[2:4].tolist() == [1, 0.5]
+    weights = realism(torch.tensor([0.0, 115.0, 150.0, 185.0, 255.0]))
+    assert weights[1:4].tolist() == [2, 1, 0.5]
     assert (weights.diff() < 0).all() and weights[-1] > 0.1 and weights[0] < 4
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from sprdiff.layers.colour import luma
+
 # Pixels that one mean stands for: the stride of the latents that the diffusion model works on.
 CELL = 8
-# BT.601, as everywhere in image coding.
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def add_details(x_coarse: Tensor, x_hat: Tensor) -> Tensor:
@@ -23,7 +23,6 @@ def add_details(x_coarse: Tensor, x_hat: Tensor) -> Tensor:
     Args:
         x_coarse, x_hat: (B, 3, H, W), sides divisible by 8.
     """
-    luma = x_hat.new_tensor(_LUMA)[:, None, None]
-    difference = ((x_hat - x_coarse) * luma).sum(1, keepdim=True)
+    difference = luma(x_hat - x_coarse)
     drift = F.interpolate(F.avg_pool2d(difference, CELL), scale_factor=float(CELL), mode="bilinear")
     return x_coarse + (difference - drift)

@@ -23,7 +23,7 @@ from sprdiff.reconstruction.detail import CELL, add_details
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss
 from sprdiff.training.loop import Stage, learning_rate_factor
-from sprdiff.training.losses import flat_error, grid_error, structure_loss
+from sprdiff.training.losses import flat_error, grid_error, patch_distribution_loss, structure_loss
 from sprdiff.training.transform_stages import draw_qualities, psnr_db
 
 FROZEN = ("distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "coarse")
@@ -31,10 +31,14 @@ FROZEN = ("distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "c
 # when more than one is asked for.
 SHARE_OF_LATER_STEPS = 0.2
 ADVERSARY_STARTS = 0.12
-# The quality at which the adversarial terms weigh what the loss says, and by how much quality must fall for
+# The quality at which texture and adversarial terms weigh what WEIGHTS says, and by how much it must fall for
 # them to weigh twice as much.
-REALISM_REFERENCE, REALISM_DOUBLES = 150.0, 60.0
-REALISM_RANGE = (0.3, 1.6)
+REALISM_REFERENCE, REALISM_DOUBLES = 140.0, 60.0
+REALISM_RANGE = (0.3, 1.5)
+WEIGHTS = {
+    "l1": 0.8, "low": 4.0, "latents": 0.1, "semantic": 0.1, "flat": 6.0, "grid": 30.0, "structure": 1.5,
+    "texture": 6.0, "adversarial": 0.08, "matching": 0.4,
+}  # fmt: skip
 ADVERSARY_LEARNING_RATE = 3e-4
 ADVERSARY_FILE = "diffusion/adversary.safetensors"
 
@@ -52,7 +56,7 @@ def start_parts(config: ModelConfig, folder: Path) -> dict[str, nn.Module]:
 
 
 def realism(quality: Tensor) -> Tensor:
-    """How much the adversarial terms weigh at each quality, (B,) to (B,).
+    """How much texture and adversarial terms weigh at each quality, (B,) to (B,).
 
     With few bits the coarse picture is soft and its details are anyone's guess: there the denoiser has to
     invent them. With many bits, inventing mostly takes away from what is known.
@@ -117,13 +121,13 @@ class DiffusionObjective(nn.Module):
             pixel_features = torch.zeros_like(pixel_features)
         return Conditions(tokens, semantic_map, pixel_features)
 
-    def generate(self) -> tuple[Tensor, Tensor]:
-        """Pictures and latents that the denoiser makes of the prepared batch."""
+    def generate(self, share_of_later_steps: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Pictures and latents that the denoiser makes of the prepared batch in one step."""
         batch = self.prepared
         count = len(batch["x"])
         conditions = self.condition()
         noise = torch.randn_like(batch["latents"])
-        later = torch.rand(count, device=noise.device) < SHARE_OF_LATER_STEPS
+        later = torch.rand(count, device=noise.device) < share_of_later_steps
         timestep = torch.full((count,), START_TIMESTEP, device=noise.device)
         timestep = torch.where(later, torch.randint_like(timestep, START_TIMESTEP), timestep)
         clean = torch.where(later[:, None, None, None], batch["latents"], batch["latents_hat"])
@@ -131,12 +135,12 @@ class DiffusionObjective(nn.Module):
         latents = predict_latents(
             self.trained["unet"], noisy_latents, timestep, batch["latents_hat"], conditions
         )
-        x_hat = decode_latents(self.trained["vae"], latents).float()
+        x_hat = decode_latents(self.trained["vae"], latents, torch.randn_like(batch["x"][:, :1])).float()
         return add_details(batch["x_coarse"], x_hat), latents.float()
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         batch = self.prepared
-        x_hat, latents = self.generate()
+        x_hat, latents = self.generate(SHARE_OF_LATER_STEPS)
         batch["x_hat"] = x_hat.detach()
         error = x_hat - x
         pixels = error.abs().mean()
@@ -148,10 +152,10 @@ class DiffusionObjective(nn.Module):
         flat = flat_error(x_hat, x)
         grid = grid_error(x_hat, x, CELL)
         structure = structure_loss(x_hat, x)
-        weight = min(1.0, max(0.0, (progress - self.adversary_starts) / 0.1))
+        share = realism(batch["quality"])
+        texture = patch_distribution_loss(x_hat, x, share)
         adversarial = matching = x_hat.new_zeros(())
-        if weight > 0:
-            share = realism(batch["quality"])
+        if progress >= self.adversary_starts:
             scores, fake = self.adversary(x_hat, batch["x_coarse"])
             with torch.no_grad():
                 _, real = self.adversary(x, batch["x_coarse"])
@@ -159,16 +163,14 @@ class DiffusionObjective(nn.Module):
             # Not F.l1_loss: autocast would copy all features to float32.
             gaps = [(f - r).abs().mean((1, 2, 3)) for f, r in zip(fake, real, strict=True)]
             matching = (share * sum(gaps)).mean()
-        loss = (
-            0.8 * pixels + 4.0 * low + 0.1 * latents_loss + 0.1 * semantic
-            + 4.0 * flat + 10.0 * grid + 1.5 * structure
-            + weight * (0.12 * adversarial + 1.0 * matching)
-        )  # fmt: skip
-        return {
-            "loss": loss, "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic,
-            "flat": flat, "grid": grid, "structure": structure,
-            "adversarial": adversarial, "matching": matching,
+        losses = {
+            "l1": pixels, "low": low, "latents": latents_loss, "semantic": semantic, "flat": flat,
+            "grid": grid, "structure": structure, "texture": texture, "adversarial": adversarial,
+            "matching": matching,
         }  # fmt: skip
+        ramp = min(1.0, max(0.0, (progress - self.adversary_starts) / 0.1))
+        weights = WEIGHTS | {key: ramp * WEIGHTS[key] for key in ("adversarial", "matching")}
+        return {"loss": sum(weights[key] * loss for key, loss in losses.items()), **losses}
 
 
 class DiffusionStage(Stage):
@@ -242,14 +244,7 @@ class DiffusionStage(Stage):
         objective = self.objective
         objective.prepare(x, quality)
         batch = objective.prepared
-        timestep = torch.full((1,), START_TIMESTEP)
-        noise = torch.randn_like(batch["latents"])
-        noisy = self.scheduler.add_noise(batch["latents_hat"], noise, timestep)
-        latents = predict_latents(
-            self.trained["unet"], noisy, timestep, batch["latents_hat"], objective.condition()
-        )
-        x_hat = decode_latents(self.trained["vae"], latents)
-        pictures = {"coarse": batch["x_coarse"], "final": add_details(batch["x_coarse"], x_hat).clamp(-1, 1)}
+        pictures = {"coarse": batch["x_coarse"], "final": objective.generate()[0].clamp(-1, 1)}
         figures: dict[str, float] = {}
         for name, picture in pictures.items():
             figures[f"psnr_{name}"] = psnr_db(picture, x)

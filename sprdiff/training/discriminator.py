@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-# BT.601 luma, and two colour differences: the adversary judges colour at a quarter of the weight, or it
+from sprdiff.layers.colour import LUMA
+
+# Luma, and two colour differences: the adversary judges colour at a quarter of the weight, or it
 # rewards coloured speckle.
-_TO_YUV = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
+_TO_YUV = torch.tensor([LUMA, [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
 _COLOUR_WEIGHT = 0.25
 
 

@@ -71,6 +71,8 @@ class VAEObjective(nn.Module):
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
         self.vae = vae
+        # What is made of noise is learned in the diffusion stage.
+        vae.noise.requires_grad_(False)
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         latents = self.vae.encode(x)
