@@ -18,7 +18,7 @@ from sprdiff import bitstream
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
 from sprdiff.evaluation.comparison import compare
 from sprdiff.metrics import psnr
-from sprdiff.pipeline import SPRDiffPipeline, best_within
+from sprdiff.pipeline import SPRDiffPipeline, best_within, fill_budget
 from sprdiff.weights import embedded_checkpoint
 
 
@@ -221,6 +221,19 @@ def test_symbols_are_the_same_with_any_number_of_threads(pipeline, photo):
     # The encoder's analysis is in float, so its symbols may differ from run to run of another kind;
     # every stream must still decode.
     assert len(streams) <= 4
+
+
+def test_what_a_step_of_quality_leaves_of_a_budget_is_filled():
+    def code(quality: int, price: float) -> bytes:
+        return bytes(int((100 + 10 * quality) * (1 - 20 * price)))
+
+    assert fill_budget(code, 5, bytes(150), 153) == (5, bytes(150)), "nothing to gain"
+    quality, data = fill_budget(code, 5, bytes(150), 158)
+    assert quality == 6
+    assert 0.97 * 158 <= len(data) <= 158
+    assert fill_budget(code, 255, bytes(150), 158) == (255, bytes(150)), "there is no better quality"
+    assert fill_budget(code, 0, bytes(100), 50) == (0, bytes(100)), "over budget anyway"
+    assert fill_budget(lambda quality, price: bytes(999), 5, bytes(150), 158) == (5, bytes(150))
 
 
 ABLATIONS = {

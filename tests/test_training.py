@@ -114,8 +114,8 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
     assert state.is_dir() and not state.with_name("vae.tmp").exists()
     first = json.loads((tmp_path / "vae.jsonl").read_text().splitlines()[-1])
     again = make("vae", photos, tmp_path, monkeypatch)
-    # A step on a busy machine can take longer than the time that was asked for.
-    minutes = first["minutes"] + 0.003
+    # A step on a busy machine can take longer than what was asked for, and the log rounds to 0.01.
+    minutes = first["minutes"] + 0.008
     train(again, photos, tmp_path, minutes=minutes, resume=True)
     last = json.loads((tmp_path / "vae.jsonl").read_text().splitlines()[-1])
     assert last["step"] > first["step"] and last["minutes"] >= minutes - 0.005
