@@ -237,11 +237,13 @@ def test_what_a_step_of_quality_leaves_of_a_budget_is_filled():
 
 
 ABLATIONS = {
-    "f_sem": ("sprdiff.pipeline.semantic_features", "bytes"),
-    "f_vae": ("sprdiff.pipeline.vae_features", "bytes"),
-    "semantic tokens": ("conditions.semantic", "final"),
-    "pixel features": ("conditions.pixel", "final"),
-    "f_dist": ("distortion_encoder", "bytes"),
+    "f_sem": ("sprdiff.pipeline.semantic_features", None),
+    "f_vae": ("sprdiff.pipeline.vae_features", None),
+    "f_dist": ("distortion_encoder", None),
+    # By how many levels the final picture must change, on average. Of the semantic tokens the model card says
+    # how little use the model makes yet.
+    "semantic tokens": ("conditions.semantic", 0.04),
+    "pixel features": ("conditions.pixel", 0.05),
 }
 
 
@@ -249,7 +251,7 @@ ABLATIONS = {
 def test_every_feature_changes_the_result(pipeline, name, monkeypatch):
     photo = make_photo(256, 192)
     reference = pipeline.compress(photo, quality=170)
-    target, effect = ABLATIONS[name]
+    target, least_change = ABLATIONS[name]
     if target.startswith("sprdiff."):
         import sprdiff.pipeline as module
 
@@ -260,7 +262,7 @@ def test_every_feature_changes_the_result(pipeline, name, monkeypatch):
         module = _submodule(pipeline, target)
         forward = module.forward
         monkeypatch.setattr(module, "forward", lambda *arguments: forward(*arguments) * 0)
-    if effect == "bytes":
+    if least_change is None:
         assert pipeline.compress(photo, quality=170) != reference
     else:
         changed = pipeline.decompress(reference)
@@ -268,8 +270,8 @@ def test_every_feature_changes_the_result(pipeline, name, monkeypatch):
         kept = pipeline.decompress(reference)
         assert changed.coarse.tobytes() == kept.coarse.tobytes()
         difference = np.abs(np.asarray(changed.final, dtype=int) - np.asarray(kept.final, dtype=int))
-        # Little (the model card says so), but more than rounding: without any use it would be zero.
-        assert difference.mean() > 0.02, "the trained model makes no use of it"
+        print(f"{name}: {difference.mean():.3f} levels")
+        assert difference.mean() > least_change, "the trained model makes too little use of it"
 
 
 def _submodule(pipeline: SPRDiffPipeline, path: str) -> torch.nn.Module:

@@ -50,10 +50,14 @@ class KLTAutoencoder(ModelMixin, ConfigMixin):
             nn.SiLU(),
             zero_init(conv3x3(encoder_channels, latent_channels)),
         )
-        # Blocks of twice the size that overlap: four pixels beyond the block on each side, twelve with the
-        # ring of latents that decode() puts around.
+        # Blocks of twice the size that overlap: cut off are half a block, and the ring that decode() adds.
         self.inverse_klt = nn.ConvTranspose2d(
-            latent_channels, 3, 2 * self.stride, stride=self.stride, padding=12, bias=False
+            latent_channels,
+            3,
+            kernel_size=2 * self.stride,
+            stride=self.stride,
+            padding=self.stride + self.stride // 2,
+            bias=False,
         )
         c8, c4, c2, c1 = decoder_channels
         self.decoder = nn.Sequential(
