@@ -3,7 +3,7 @@
 ``python assets/make_pictures.py teaser`` takes an example image; ``python assets/make_pictures.py
 contact-sheet`` the four examples and four pictures that come with installed packages, or any
 ``IMAGES... --out sheet.png``; ``python assets/make_pictures.py drawn-sheet`` a page of text, a window, a
-drawing and a flat colour.
+drawing and a flat colour; ``python assets/make_pictures.py details-sheet`` small parts, magnified.
 """
 
 from __future__ import annotations
@@ -114,6 +114,45 @@ def sheet(images: Iterable[Image.Image], bpp: float, width: int) -> Image.Image:
         canvas.paste(strip, (0, top))
         top += strip.height
     return canvas
+
+
+# Name, file among scikit-image's sample data, and the left upper corner of the part.
+DETAILS = (
+    ("face", "astronaut.png", (172, 72)),
+    ("hair", "astronaut.png", (96, 20)),
+    ("eyes", "chelsea.png", (112, 64)),
+    ("lettering", "rocket.jpg", (250, 250)),
+    ("sky", "rocket.jpg", (60, 40)),
+    ("text", "text.png", (40, 40)),
+    ("brick", "brick.png", (200, 200)),
+    ("grass", "grass.png", (200, 200)),
+)
+DETAIL_SIDE, MAGNIFIED = 96, 3
+DETAIL_BPPS = (0.02, 0.03)
+
+
+@app.command()
+def details_sheet(out: Path = ROOT / "assets" / "details-sheet.png") -> None:
+    """Parts of 96 x 96 pixels, magnified: original, coarse, final and AVIF at 0.02 and 0.03 bpp."""
+    import skimage
+
+    pipeline = SPRDiffPipeline.from_pretrained(embedded_checkpoint())
+    side = DETAIL_SIDE * MAGNIFIED
+    columns = 1 + 3 * len(DETAIL_BPPS)
+    canvas = Image.new("RGB", (columns * (side + GAP) + GAP, len(DETAILS) * (side + CAPTION)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for index, (name, file, (left, top)) in enumerate(DETAILS):
+        image = load_image(Path(skimage.data_dir) / file)
+        panels = [(image, f"Original: {name}")]
+        for bpp in DETAIL_BPPS:
+            for result in compare(image, METHODS[:3], pipeline, target_bpp=bpp, metrics=()):
+                panels.append((result.image, f"{result.label}, {result.bpp:.4f} bpp"))
+        for column, (panel, caption) in enumerate(panels):
+            part = panel.crop((left, top, left + DETAIL_SIDE, top + DETAIL_SIDE))
+            place = (GAP + column * (side + GAP), GAP + index * (side + CAPTION))
+            canvas.paste(part.resize((side, side), Image.Resampling.NEAREST), place)
+            draw.text((place[0], place[1] + side + 6), caption, font=font(14), fill=(20, 20, 20))
+    save_png(canvas, out)
 
 
 DRAWN_SIZE = (768, 512)

@@ -29,7 +29,6 @@ from sprdiff.cli_options import (
     Methods,
     Metrics,
     Model,
-    Steps,
     load_pipeline,
     number,
     split,
@@ -127,13 +126,12 @@ def decompress(
     coarse_only: Annotated[
         bool, typer.Option("--coarse-only", help="OUT is the coarse reconstruction; no diffusion.")
     ] = False,
-    steps: Steps = None,
     model: Model = None,
     as_json: Json = False,
 ) -> int:
     """Decompress .spr files to PNG; OUT is a folder if there are several."""
-    if coarse_only and (coarse is not None or steps is not None):
-        raise SettingsError("--coarse-only makes no use of --coarse and --steps.")
+    if coarse_only and coarse is not None:
+        raise SettingsError("--coarse-only makes no use of --coarse.")
     jobs = plan_jobs(inputs, out, ".png")
     coarse_jobs = [] if coarse is None else plan_jobs(inputs, coarse, ".png")
     coarse_targets = {job.source: job.target for job in coarse_jobs}
@@ -144,9 +142,7 @@ def decompress(
 
     def decode(pipeline: SPRDiffPipeline, job: Job) -> dict[str, Any]:
         started = time.perf_counter()
-        decoded = pipeline.decompress(
-            job.source.read_bytes(), coarse_only=coarse_only, num_inference_steps=steps or 1
-        )
+        decoded = pipeline.decompress(job.source.read_bytes(), coarse_only=coarse_only)
         seconds = time.perf_counter() - started
         return _write_pictures(decoded, job, coarse_targets.get(job.source)) | {
             "decode_seconds": round(seconds, 3)
@@ -197,7 +193,6 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for the pictures, the files and results.json.")],
     methods: Methods = METHODS,
     metrics: Metrics = METRICS,
-    steps: Steps = None,
     figure: Annotated[
         bool, typer.Option("--figure", help="Also figure.png and figure.pdf for slides.")
     ] = False,
@@ -238,7 +233,6 @@ def compare(
             load_pipeline(model, progress) if needs_pipeline(method_ids) else None,
             target_bpp=bpp,
             metrics=metric_ids,
-            num_inference_steps=steps or 1,
             source=path.name,
             progress=progress,
         )

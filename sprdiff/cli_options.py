@@ -19,7 +19,6 @@ METRICS = "psnr-rgb,ms-ssim-rgb,ms-ssim-y,lpips-alex,lpips-vgg,dists"
 
 Model = Annotated[str | None, typer.Option(help="Checkpoint folder or Hub id; the embedded one by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Diffusion steps of the final picture; 1 by default.")]
 Methods = Annotated[str, typer.Option(help="Method ids, separated by commas.")]
 Metrics = Annotated[str, typer.Option(help="Metric ids, separated by commas.")]
 

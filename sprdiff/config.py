@@ -36,17 +36,19 @@ TINY = ModelConfig(
         "patch_size": 16,
         "drop_path_rate": 0.0,
     },
+    fusion={"vae_channels": 24 * 4**2},
     unet={
-        # Noisy and decoded latents, pixel features, the map of the semantic tokens.
-        "in_channels": 16 + 16 + 32 + 16,
-        "out_channels": 16,
-        "block_out_channels": (96, 144, 192),
-        "layers_per_block": 1,
-        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        # Noisy latents, pixel features, the map of the semantic tokens.
+        "in_channels": 24 + 64 + 32,
+        "out_channels": 24,
+        # At strides 4, 8, 16 and 32; attention where it is cheap.
+        "block_out_channels": (64, 128, 192, 192),
+        "layers_per_block": (2, 2, 1, 1),
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         "mid_block_type": "UNetMidBlock2DCrossAttn",
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
         "cross_attention_dim": 192,
-        "attention_head_dim": 8,
+        "attention_head_dim": 4,  # diffusers' name for the number of heads
         "norm_num_groups": 16,
         "transformer_layers_per_block": 1,
     },

@@ -69,15 +69,12 @@ def needs_pipeline(ids: Iterable[str]) -> bool:
     return any(method in (COARSE, FINAL) for method in ids)
 
 
-def build_methods(
-    ids: Iterable[str], pipeline: SPRDiffPipeline | None = None, *, num_inference_steps: int = 1
-) -> dict[str, ImageCodec]:
+def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -> dict[str, ImageCodec]:
     """A codec for each id, in the order of ``check_methods``.
 
     Args:
         ids: keys of ``METHODS``.
         pipeline: the model; None will do for baselines alone.
-        num_inference_steps: diffusion steps of ``sprdiff-final``.
     Raises:
         SettingsError: an unknown id, or one of SPRDiff without a pipeline.
     """
@@ -87,7 +84,7 @@ def build_methods(
             raise SettingsError(f"{COARSE} and {FINAL} need a model.")
         return {method: BASELINES[method] for method in ids}
     both = COARSE in ids and FINAL in ids
-    work = _SharedWork(pipeline, num_inference_steps, pause=both)
+    work = _SharedWork(pipeline, pause=both)
     adapters = {method: SPRDiffCodec(method, work) for method in (COARSE, FINAL)}
     return {method: adapters[method] if method in adapters else BASELINES[method] for method in ids}
 
@@ -148,9 +145,8 @@ class _SharedWork:
         pause: the final image will be asked for after the coarse one, so that a decode should wait for it.
     """
 
-    def __init__(self, pipeline: SPRDiffPipeline, num_inference_steps: int, *, pause: bool) -> None:
+    def __init__(self, pipeline: SPRDiffPipeline, *, pause: bool) -> None:
         self._pipeline = pipeline
-        self._steps = num_inference_steps
         self._pause = pause
         self._encode_lock = threading.Lock()
         self._decode_lock = threading.Lock()
@@ -182,12 +178,12 @@ class _SharedWork:
         try:
             return self._decode(data).final()
         except _AbandonedError:  # other threads' images pushed it out just before it was asked for
-            return _PausedDecode(self._pipeline, data, self._steps).final()
+            return _PausedDecode(self._pipeline, data).final()
 
     def _decode(self, data: bytes) -> _PausedDecode:
         with self._decode_lock:
             if data not in self._decodes:
-                dropped = _remember(self._decodes, data, _PausedDecode(self._pipeline, data, self._steps))
+                dropped = _remember(self._decodes, data, _PausedDecode(self._pipeline, data))
                 for decode in dropped:
                     decode.abandon()
             self._decodes.move_to_end(data)
@@ -201,10 +197,9 @@ class _PausedDecode:
     one; and so that the diffusion never runs for somebody who has left in the meantime.
     """
 
-    def __init__(self, pipeline: SPRDiffPipeline, data: bytes, num_inference_steps: int) -> None:
+    def __init__(self, pipeline: SPRDiffPipeline, data: bytes) -> None:
         self._pipeline = pipeline
         self._data = data
-        self._steps = num_inference_steps
         self._coarse: Image.Image | None = None
         self._coarse_seconds = 0.0
         self._decoded: DecodedImage | None = None
@@ -252,9 +247,7 @@ class _PausedDecode:
                 raise _AbandonedError
 
         try:
-            self._decoded = self._pipeline.decompress(
-                self._data, num_inference_steps=self._steps, on_coarse=on_coarse
-            )
+            self._decoded = self._pipeline.decompress(self._data, on_coarse=on_coarse)
             self._final_seconds = time.perf_counter() - started - rested
         except BaseException as error:  # handed to whoever waits, in their own thread
             self._error = error

@@ -18,12 +18,17 @@ from transformers import Dinov2Model
 
 from sprdiff import bitstream
 from sprdiff.budget import check_bpp
-from sprdiff.diffusion.denoiser import predict_latents
-from sprdiff.diffusion.sampler import ddim_sample
+from sprdiff.diffusion.denoiser import denoise
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
-from sprdiff.encoders.vae import KLTAutoencoder, decode_latents, encode_latents, vae_features
+from sprdiff.encoders.vae import (
+    KLTAutoencoder,
+    decode_latents,
+    encode_latents,
+    latent_stride,
+    vae_features,
+)
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.images import crop_to, load_image, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
@@ -33,7 +38,7 @@ from sprdiff.metrics.rate import max_bytes as budget_bytes
 from sprdiff.parts import PART_CLASSES
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
-from sprdiff.reconstruction.detail import add_details
+from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.types import DecodedImage, EncodedImage, RateBreakdown, StreamInfo
 from sprdiff.weights import resolve
 
@@ -48,14 +53,14 @@ class SPRDiffPipeline(DiffusionPipeline):
     """The codec of arXiv:2606.01608, in process::
 
         encode: x -> f_vae, f_dist, f_sem -> fusion, g_a -> y -> gain, round -> rANS -> bytes
-        decode: bytes -> y_hat -> x_coarse, latents_hat
-                x_coarse -> semantic tokens, pixel features -> denoiser -> VAE decoder -> x_hat
+        decode: bytes -> y_hat -> x_coarse -> semantic tokens, pixel features, latents_hat
+                latents_hat and noise, both conditions -> denoiser, one step -> VAE decoder -> x_hat
 
     Checkpoints differ in the sizes of the parts only; each is a folder in diffusers' layout.
 
     Args:
-        vae, distortion_encoder, semantic_encoder: the triple encoder; the VAE's decoder and the semantic
-            encoder also serve the decoder.
+        vae, distortion_encoder, semantic_encoder: the triple encoder; the VAE and the semantic encoder also
+            serve the decoder.
         fusion: g_a. latent_codec: entropy coding. coarse: g_s. conditions: dual feature extraction.
         unet, scheduler: the diffusion model.
         bit_price: squared error, in quantizer steps, worth one bit when symbols are chosen; 0 rounds to the
@@ -197,7 +202,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         return y
 
     def _analyze_tile(self, x: Tensor) -> tuple[Tensor]:
-        f_vae = vae_features(encode_latents(self.vae, x))  # (1, C, H/16, W/16)
+        f_vae = vae_features(self.vae, encode_latents(self.vae, x))  # (1, C, H/16, W/16)
         f_dist = self.distortion_encoder(x)  # (1, M, H/16, W/16)
         f_sem = semantic_features(self.semantic_encoder, x)  # (1, D, H/16, W/16)
         return (self.fusion(f_vae, f_dist, f_sem),)
@@ -210,7 +215,6 @@ class SPRDiffPipeline(DiffusionPipeline):
         data: bytes,
         *,
         coarse_only: bool = False,
-        num_inference_steps: int = 1,
         on_coarse: Callable[[Image.Image], None] | None = None,
     ) -> DecodedImage:
         """The pictures in a stream.
@@ -218,14 +222,10 @@ class SPRDiffPipeline(DiffusionPipeline):
         Args:
             data: of :meth:`compress`, made with the same checkpoint.
             coarse_only: leave out the diffusion model.
-            num_inference_steps: of the diffusion model, 1 to 100.
             on_coarse: called with the coarse picture as soon as it is there.
         Raises:
             BitstreamError: the stream is damaged, or of another checkpoint.
-            SettingsError: the number of steps is out of range.
         """
-        if not 1 <= num_inference_steps <= 100:
-            raise SettingsError(f"The number of steps must be 1 to 100, got {num_inference_steps}.")
         # 1. Entropy decoding
         header, symbols = self._read(data)
         size = (header.height, header.width)
@@ -233,9 +233,9 @@ class SPRDiffPipeline(DiffusionPipeline):
         y_hat = self.latent_codec.dequantize(symbols, header.quality)  # (1, M, H/16, W/16)
 
         # 2. Coarse reconstruction
-        x_coarse, latents_hat = run_tiled(
-            lambda tile: self.coarse(tile, quality), [(y_hat, 16)], [1, 8]
-        )  # (1, 3, H, W), (1, C, H/8, W/8)
+        (x_coarse,) = run_tiled(
+            lambda tile: (self.coarse(tile, quality),), [(y_hat, CoarseReconstruction.stride)], [1]
+        )  # (1, 3, H, W)
         x_coarse = x_coarse.clamp(-1, 1)
         coarse = to_image(crop_to(x_coarse, size) / 2 + 0.5)
         info = self._info(data, header, symbols)
@@ -245,28 +245,22 @@ class SPRDiffPipeline(DiffusionPipeline):
             return DecodedImage(coarse, None, info)
 
         # 3. Conditions, diffusion and VAE decoder
-        generator = torch.Generator().manual_seed(NOISE_SEED)
-        noise = torch.randn(latents_hat.shape, generator=generator)
-        pixel_noise = torch.randn(x_coarse[:, :1].shape, generator=generator)
+        stride = latent_stride(self.vae)
+        channels = self.unet.config.out_channels
+        shape = (1, channels, x_coarse.shape[-2] // stride, x_coarse.shape[-1] // stride)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED)).to(self.device)
         (x_hat,) = run_tiled(
-            lambda *tile: self._diffuse_tile(*tile, num_inference_steps),
-            [(x_coarse, 1), (latents_hat, 8), (noise.to(self.device), 8), (pixel_noise.to(self.device), 1)],
-            [1],
+            lambda *tile: (self._refine_tile(*tile, quality),), [(x_coarse, 1), (noise, stride)], [1]
         )  # (1, 3, H, W)
         final = to_image(crop_to(x_hat, size).clamp(-1, 1) / 2 + 0.5)
         return DecodedImage(coarse, final, info)
 
-    def _diffuse_tile(
-        self, x_coarse: Tensor, latents_hat: Tensor, noise: Tensor, pixel_noise: Tensor, steps: int
-    ) -> tuple[Tensor]:
-        tokens = semantic_tokens(self.semantic_encoder, x_coarse)
+    def _refine_tile(self, x_coarse: Tensor, noise: Tensor, quality: Tensor) -> Tensor:
+        tokens = semantic_tokens(self.semantic_encoder, x_coarse)  # (1, 1 + H/16 * W/16, D)
         conditions = self.conditions(x_coarse, tokens)
-
-        def denoise(noisy_latents: Tensor, timestep: Tensor) -> Tensor:
-            return predict_latents(self.unet, noisy_latents, timestep, latents_hat, conditions)
-
-        latents = ddim_sample(denoise, self.scheduler, latents_hat, noise, steps)
-        return (add_details(x_coarse, decode_latents(self.vae, latents, pixel_noise)),)
+        latents_hat = encode_latents(self.vae, x_coarse)  # (1, C, H/stride, W/stride)
+        latents = denoise(self.unet, self.scheduler, latents_hat, noise, quality, conditions)
+        return keep_colours(x_coarse, decode_latents(self.vae, latents))
 
     # -- looking into a stream ------------------------------------------------------------------------
 

@@ -91,6 +91,21 @@ def pipeline() -> SPRDiffPipeline:
 
 
 @pytest.fixture
+def torch_cache(monkeypatch, tmp_path) -> Iterator[Path]:
+    """An empty cache of pretrained weights, no memory of failures, and no networks built."""
+    from sprdiff.metrics import backbones, deep
+
+    networks = (deep.lpips_network, deep.dists_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(backbones, "_failures", {})
+    for network in networks:
+        network.cache_clear()
+    yield tmp_path / "hub"
+    for network in networks:
+        network.cache_clear()
+
+
+@pytest.fixture
 def desk() -> Desk:
     """The page's desk over a model that works at once."""
     from fakes import FakePipeline

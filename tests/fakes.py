@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from sprdiff import bitstream
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
@@ -28,7 +28,7 @@ class FakePipeline:
 
     Args:
         fingerprint: SHA-256 in hexadecimal; a stream of another fingerprint is refused.
-        seconds: how long each encode, coarse decode and diffusion step takes at least.
+        seconds: how long each encode, coarse decode and diffusion takes at least.
     Attributes:
         calls: how often ``analyze``, ``encode`` and ``decompress`` were called, a ``coarse`` and a
             ``final`` image made.
@@ -105,13 +105,10 @@ class FakePipeline:
         data: bytes,
         *,
         coarse_only: bool = False,
-        num_inference_steps: int = 1,
         on_coarse: Callable[[Image.Image], None] | None = None,
     ) -> DecodedImage:
-        """Coarse is a nearest, final a smooth enlargement, sharper with every step."""
+        """Coarse is a nearest, final a smooth enlargement."""
         self.calls["decompress"] += 1
-        if num_inference_steps < 1:
-            raise SettingsError(f"num_inference_steps must be at least 1, got {num_inference_steps}.")
         info, small = self._parse(data)
         time.sleep(self.seconds)
         coarse = small.resize((info.width, info.height), Image.Resampling.NEAREST)
@@ -120,10 +117,8 @@ class FakePipeline:
             on_coarse(coarse)
         if coarse_only:
             return DecodedImage(coarse, None, info)
-        time.sleep(self.seconds * num_inference_steps)
+        time.sleep(self.seconds)
         final = small.resize((info.width, info.height), Image.Resampling.BICUBIC)
-        for _ in range(num_inference_steps - 1):
-            final = final.filter(ImageFilter.UnsharpMask(2, 50, 0))
         self.calls["final"] += 1
         return DecodedImage(coarse, final, info)
 

@@ -196,8 +196,8 @@ def stream(photo, tmp_path, capsys) -> Path:
 
 def test_decompress_writes_what_the_pipeline_decodes(stream, tmp_path, capsys):
     out, coarse = tmp_path / "out.png", tmp_path / "coarse.png"
-    record = _run_json(capsys, "decompress", stream, out, "--coarse", coarse, "--steps", "3")
-    decoded = FakePipeline().decompress(stream.read_bytes(), num_inference_steps=3)
+    record = _run_json(capsys, "decompress", stream, out, "--coarse", coarse)
+    decoded = FakePipeline().decompress(stream.read_bytes())
     assert Image.open(out).tobytes() == decoded.final.tobytes()
     assert Image.open(coarse).tobytes() == decoded.coarse.tobytes()
     assert record["picture"] == "final"
@@ -219,9 +219,10 @@ def test_decompress_bad_input(stream, photo, tmp_path, capsys):
     assert "checksum" in _fails(capsys, "decompress", cut, out)
     assert "not a .spr stream" in _fails(capsys, "decompress", photo, out)
     assert "must end in .png" in _fails(capsys, "decompress", stream, tmp_path / "out.jpg")
-    assert "--coarse-only" in _fails(capsys, "decompress", stream, out, "--coarse-only", "--steps", "2")
+    coarse = ("--coarse", tmp_path / "coarse.png")
+    assert "--coarse-only" in _fails(capsys, "decompress", stream, out, "--coarse-only", *coarse)
     assert "both become" in _fails(capsys, "decompress", stream, out, "--coarse", out)
-    assert "'--steps'" in _fails(capsys, "decompress", stream, out, "--steps", "0")
+    assert "--steps" in _fails(capsys, "decompress", stream, out, "--steps", "2")
     assert _files(tmp_path) == before
 
 

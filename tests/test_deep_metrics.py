@@ -14,47 +14,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pictures import noisy, smooth_picture
+from random_weights import store_random_backbone, store_random_dists
 
 from sprdiff import metrics
 from sprdiff.errors import WeightsError
 from sprdiff.metrics import METRICS, backbones, deep, measure
 
 DEEP = ["lpips-alex", "lpips-vgg", "dists"]
-
-
-@pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """An empty cache of weights, no memory of failures, and no networks built."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(backbones, "_failures", {})
-    deep._lpips.cache_clear()
-    deep._dists.cache_clear()
-    yield tmp_path / "hub"
-    deep._lpips.cache_clear()
-    deep._dists.cache_clear()
-
-
-def store_random_backbone(hub: Path, name: str) -> dict[str, torch.Tensor]:
-    """A file as torchvision downloads it, with random features; its classifier is one repeated zero."""
-    import torchvision
-
-    with torch.device("meta"):
-        shapes = {k: v.shape for k, v in torchvision.models.get_model(name).state_dict().items()}
-    generator = torch.Generator().manual_seed(0)
-    state = {}
-    for key, shape in shapes.items():
-        if key.startswith("classifier"):
-            state[key] = torch.zeros(1).expand(shape)
-        elif len(shape) == 4:
-            gain = math.sqrt(2 / math.prod(shape[1:]))
-            state[key] = torch.randn(shape, generator=generator) * gain
-        else:
-            state[key] = torch.randn(shape, generator=generator) * 0.05
-    url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
-    folder = hub / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(state, folder / url.rsplit("/", 1)[1])
-    return state
 
 
 def layers(state: dict[str, torch.Tensor], x: torch.Tensor, plan: list) -> list[torch.Tensor]:
@@ -111,8 +77,8 @@ def lpips_by_the_paper(net: str, state: dict, reference: np.ndarray, image: np.n
 
 
 @pytest.mark.parametrize(("net", "backbone"), [("alex", "alexnet"), ("vgg", "vgg16")])
-def test_lpips_against_the_paper(fresh, net, backbone):
-    state = store_random_backbone(fresh, backbone)
+def test_lpips_against_the_paper(torch_cache, net, backbone):
+    state = store_random_backbone(torch_cache, backbone)
     reference = smooth_picture(67, 80)
     image = noisy(reference, 20)
     function = METRICS[f"lpips-{net}"].function
@@ -153,14 +119,9 @@ def dists_by_the_paper(state: dict, weights: dict, reference: np.ndarray, image:
     return 1 - total / (alpha.sum() + beta.sum()).item()
 
 
-def test_dists_against_the_paper(fresh):
-    from pyiqa.archs.dists_arch import default_model_urls
-
-    state = store_random_backbone(fresh, "vgg16")
-    generator = torch.Generator().manual_seed(1)
-    weights = {name: torch.rand(1, 1475, 1, 1, generator=generator) for name in ("alpha", "beta")}
-    (fresh / "pyiqa").mkdir()
-    torch.save(weights, fresh / "pyiqa" / default_model_urls["url"].rsplit("/", 1)[1])
+def test_dists_against_the_paper(torch_cache):
+    state = store_random_backbone(torch_cache, "vgg16")
+    weights = store_random_dists(torch_cache)
     reference = smooth_picture(67, 80)
     image = noisy(reference, 20)
     expected = dists_by_the_paper(state, weights, reference, image)
@@ -169,8 +130,8 @@ def test_dists_against_the_paper(fresh):
     assert metrics.dists(reference, reference) == pytest.approx(0, abs=1e-5)
 
 
-def test_loading_weights_prints_nothing(fresh, capfd):
-    store_random_backbone(fresh, "alexnet")
+def test_loading_weights_prints_nothing(torch_cache, capfd):
+    store_random_backbone(torch_cache, "alexnet")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         metrics.lpips_alex(smooth_picture(40, 40), smooth_picture(40, 40))
@@ -192,7 +153,7 @@ class NoNetwork:
         raise self.error
 
 
-def test_offline_gives_reasons_once(fresh, monkeypatch):
+def test_offline_gives_reasons_once(torch_cache, monkeypatch):
     network = NoNetwork()
     monkeypatch.setattr("urllib.request.urlopen", network)
     reference = smooth_picture(40, 40)
@@ -208,7 +169,7 @@ def test_offline_gives_reasons_once(fresh, monkeypatch):
     assert len(network.calls) == 1
 
 
-def test_offline_in_threads_asks_once(fresh, monkeypatch):
+def test_offline_in_threads_asks_once(torch_cache, monkeypatch):
     network = NoNetwork()
     monkeypatch.setattr("urllib.request.urlopen", network)
     reference, reasons = smooth_picture(40, 40), []
@@ -224,7 +185,7 @@ def test_offline_in_threads_asks_once(fresh, monkeypatch):
     assert len(network.calls) == 1 and len(reasons) == 8 and None not in reasons
 
 
-def test_refusal_of_one_file_is_not_held_against_the_server(fresh, monkeypatch):
+def test_refusal_of_one_file_is_not_held_against_the_server(torch_cache, monkeypatch):
     network = NoNetwork(urllib.error.HTTPError("https://host/file", 404, "Not Found", None, None))
     monkeypatch.setattr("urllib.request.urlopen", network)
     reference = smooth_picture(40, 40)
@@ -234,7 +195,7 @@ def test_refusal_of_one_file_is_not_held_against_the_server(fresh, monkeypatch):
     assert len(network.calls) == 2
 
 
-def test_silent_network_costs_only_the_limit(fresh, monkeypatch):
+def test_silent_network_costs_only_the_limit(torch_cache, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: release.wait(60))
     monkeypatch.setattr(backbones, "CONNECT_SECONDS", 0.2)
@@ -245,7 +206,7 @@ def test_silent_network_costs_only_the_limit(fresh, monkeypatch):
     release.set()
 
 
-def test_other_errors_are_not_hidden(fresh, monkeypatch):
+def test_other_errors_are_not_hidden(torch_cache, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a bug")
 
@@ -279,10 +240,10 @@ def server():
         httpd.shutdown()
 
 
-def test_download(fresh, server):
+def test_download(torch_cache, server):
     digest = hashlib.sha256(b"weights" * 1000).hexdigest()
     path = backbones.cached_weights(f"{server}/net.pth", "checkpoints", sha256_prefix=digest[:8])
-    assert path == fresh / "checkpoints" / "net.pth"
+    assert path == torch_cache / "checkpoints" / "net.pth"
     assert path.read_bytes() == b"weights" * 1000
 
 
@@ -294,16 +255,16 @@ def test_download(fresh, server):
         ("missing.pth", "", "HTTP Error 404"),
     ],
 )
-def test_download_that_fails_leaves_nothing(fresh, server, name, prefix, reason):
+def test_download_that_fails_leaves_nothing(torch_cache, server, name, prefix, reason):
     for _ in range(2):
         with pytest.raises(WeightsError, match=reason):
             backbones.cached_weights(f"{server}/{name}", "checkpoints", sha256_prefix=prefix)
-    assert not (fresh / "checkpoints").exists() or not list((fresh / "checkpoints").iterdir())
+    assert not (torch_cache / "checkpoints").exists() or not list((torch_cache / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize("side", [16, 17, 31])
-def test_measure_at_the_smallest_size(side, fresh):
-    store_random_backbone(fresh, "alexnet")
+def test_measure_at_the_smallest_size(side, torch_cache):
+    store_random_backbone(torch_cache, "alexnet")
     small = smooth_picture(side, side)
     values = measure(small, noisy(small, 5), ["psnr-rgb", "fsim", "gmsd", "lpips-alex"])
     missing = [id for id, value in values.items() if value.value is None]

@@ -242,10 +242,8 @@ def test_rows_of_other_settings_are_not_mixed(folder, tmp_path):
     out = tmp_path / "out"
     _evaluate(folder, out, bpps=[1.0], methods=["jpeg"])
     _evaluate(folder, out, bpps=[1.0])
-    with pytest.raises(SettingsError, match="holds rows with metrics"):
+    with pytest.raises(SettingsError, match=r"holds rows with metrics .*psnr-rgb.*, now it is .*ms-ssim-rgb"):
         _evaluate(folder, out, metrics=["ms-ssim-rgb"])
-    with pytest.raises(SettingsError, match="holds rows with num_inference_steps 1, now it is 2"):
-        _evaluate(folder, out, num_inference_steps=2)
 
 
 def test_another_checkpoint_makes_its_rows_anew_and_keeps_those_of_the_baselines(folder, tmp_path):

@@ -50,7 +50,6 @@ def make_summary(methods=tuple(QUALITY), name: str = "kodak") -> dict:
     settings = {
         "fingerprint": "ab" * 32,
         "metrics": list(METRICS)[:3],
-        "num_inference_steps": 1,
         "runs": [run],
     }
     return {"dataset": name, "means": means, "failed": {}, "settings": settings}

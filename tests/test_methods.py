@@ -101,11 +101,12 @@ def test_coarse_alone_runs_no_diffusion(image):
     assert _decode_threads() == 0
 
 
-def test_final_alone_takes_the_steps_that_were_asked_for(image):
-    codec = build_methods(BOTH[1:], FakePipeline(), num_inference_steps=4)[BOTH[1]]
+def test_final_alone_waits_for_nobody(image):
+    codec = build_methods(BOTH[1:], FakePipeline())[BOTH[1]]
     encoded = codec.compress(image, max_bytes=500)
-    expected = FakePipeline().decompress(encoded.data, num_inference_steps=4).final
+    expected = FakePipeline().decompress(encoded.data).final
     assert codec.decompress(encoded.data, size=SIZE).tobytes() == expected.tobytes()
+    assert _decode_threads() == 0
 
 
 def test_times_are_those_of_the_work_and_not_of_the_wait(image):

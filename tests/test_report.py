@@ -105,12 +105,11 @@ def test_the_commands_repeat_the_settings():
     from test_figures import make_summary
 
     summary = make_summary(["avif"], "my photos")
-    summary["settings"]["num_inference_steps"] = 4
     summary["settings"]["runs"][0] |= {"set_metrics": ["fid"], "model": "owner/model"}
     first, second, third = commands(summary, Path("results/a b"), "kodak")
     assert first == (
         "python -m sprdiff evaluate '/somewhere/my photos' --methods avif --bpp 0.01,0.0205,0.03,0.05 "
-        "--metrics psnr-rgb,ms-ssim-rgb,ms-ssim-y,fid --steps 4 --model owner/model --keep --out 'a b'"
+        "--metrics psnr-rgb,ms-ssim-rgb,ms-ssim-y,fid --model owner/model --keep --out 'a b'"
     )
     assert second == "python -m sprdiff plot 'a b' --published kodak"
     assert third == "python -m sprdiff report 'a b' --published kodak"

@@ -5,28 +5,32 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import teachers
 import torch
 import typer
 from conftest import make_photo
 from tiny import SMALL, small_pipeline
+from torch import nn
 from typer.testing import CliRunner
 
 from sprdiff.errors import InputImageError, WeightsError
+from sprdiff.images import to_image
+from sprdiff.metrics import psnr
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.pipeline import SPRDiffPipeline
-from sprdiff.training import export, loop, shift
+from sprdiff.reconstruction.conditions import Conditions
+from sprdiff.training import diffusion_stage, export, loop, refiner, shift
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
 from sprdiff.training.diffusion_stage import REALISM_RANGE, realism
-from sprdiff.training.discriminator import PatchDiscriminator, hinge_loss, luma_first
+from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.graphics import draw_graphic
-from sprdiff.training.loop import learning_rate_factor
-from sprdiff.training.losses import flat_error, grid_error, patch_distribution_loss, structure_loss
-from sprdiff.training.semantic_stage import sinkhorn
+from sprdiff.training.loop import Stage, StageOptions, learning_rate_factor
 from sprdiff.training.stages import STAGES
 from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
 
@@ -36,16 +40,30 @@ def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(6):
         make_photo(200, 196, seed).save(folder / f"{seed}.png")
+    teachers.save_taught(folder / "taught")
     return folder
 
 
-def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *without: str):
+@pytest.fixture(autouse=True)
+def small_teachers(monkeypatch) -> None:
+    teachers.install(monkeypatch)
+
+
+@pytest.fixture
+def begun(tmp_path) -> Path:
+    """A run that holds every part of a small checkpoint."""
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    unpack(tmp_path / "checkpoint", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch, **options) -> Stage:
     """A stage of the small configuration with crops that the photographs hold."""
     stage_class = STAGES[name]
     monkeypatch.setattr(stage_class, "batch_size", 4)
-    monkeypatch.setattr(stage_class, "crop", 192 if name == "semantic" else 64)
+    monkeypatch.setattr(stage_class, "crop", 64)
     crops = Crops(split(list_images(photos))[0], stage_class.crop, 1.2, 0)
-    return stage_class(SMALL, run, crops, **({"without": frozenset(without)} if without else {}))
+    return stage_class(SMALL, run, crops, StageOptions(taught=photos / "taught", **options))
 
 
 def train(stage, photos: Path, run: Path, minutes: float, resume: bool = False) -> None:
@@ -76,18 +94,17 @@ def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     assert sum(file.stat().st_size for file in weights) < 1e6
 
 
-def test_a_checkpoint_is_trained_further(photos, tmp_path, monkeypatch):
-    small_pipeline().save_pretrained(tmp_path / "checkpoint")
-    run = tmp_path / "run"
-    unpack(tmp_path / "checkpoint", run)
-    weights = load_part("fusion", run).shortcut.weight
-    stage = make("codec", photos, run, monkeypatch)
-    assert torch.equal(stage.trained["fusion"].shortcut.weight, weights)
-    train(stage, photos, run, minutes=0.001)
-    unpack(tmp_path / "checkpoint", run)
-    assert not torch.equal(load_part("fusion", run).shortcut.weight, weights), "what the run has stays"
-    train(make("diffusion", photos, run, monkeypatch), photos, run, minutes=0.001)
-    assert (run / "diffusion" / "unet").is_dir()
+def test_a_checkpoint_is_trained_further(photos, begun, tmp_path, monkeypatch):
+    for name, part in (("codec", "fusion"), ("imitation", "unet"), ("diffusion", "unet")):
+        before = load_part(part, begun).state_dict()
+        stage = make(name, photos, begun, monkeypatch)
+        state = stage.objective.trained[part].state_dict()
+        assert all(torch.equal(value, before[key]) for key, value in state.items())
+        train(stage, photos, begun, minutes=0.001)
+        unpack(tmp_path / "checkpoint", begun)
+        after = load_part(part, begun).state_dict()
+        changed = [key for key in before if not torch.equal(after[key], before[key])]
+        assert changed, f"{name}: what the run has must stay"
 
 
 def test_a_shifted_range_codes_alike_at_other_qualities(photos, tmp_path, monkeypatch):
@@ -124,7 +141,7 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
 def test_a_state_of_other_parts_is_refused(photos, tmp_path, monkeypatch):
     train(make("vae", photos, tmp_path, monkeypatch), photos, tmp_path, minutes=0.001)
     other = make("vae", photos, tmp_path, monkeypatch)
-    other.objective.vae.decoder[0] = torch.nn.Conv2d(4, 16, 1)
+    other.objective.vae.decoder[0] = torch.nn.Conv2d(8, 16, 1)
     with pytest.raises((WeightsError, RuntimeError), match=r"other parts|size mismatch"):
         train(other, photos, tmp_path, minutes=0.002, resume=True)
     swapped = make("vae", photos, tmp_path, monkeypatch)
@@ -161,15 +178,90 @@ def test_a_part_replaces_what_an_earlier_version_left(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["fusion"]
 
 
-def test_frozen_parts_stay_as_they_are(photos, tmp_path, monkeypatch):
-    for name in ("vae", "distortion", "semantic", "codec"):
-        train(make(name, photos, tmp_path, monkeypatch), photos, tmp_path, minutes=0.001)
-    stage = make("diffusion", photos, tmp_path, monkeypatch)
-    vae = stage.trained["vae"]
-    encoder = [p.detach().clone() for p in (*vae.klt.parameters(), *vae.encoder.parameters())]
-    train(stage, photos, tmp_path, minutes=0.002)
-    kept = (*vae.klt.parameters(), *vae.encoder.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(encoder, kept, strict=True))
+def frozen_modules(module: nn.Module) -> list[Frozen]:
+    return [each for each in module.modules() if isinstance(each, Frozen)]
+
+
+@pytest.mark.parametrize("name", ["semantic", "codec", "imitation", "diffusion"])
+def test_frozen_parts_stay_as_they_are(name, photos, begun, monkeypatch):
+    monkeypatch.setattr(diffusion_stage, "ADVERSARY_STARTS", -1.0)
+    stage = make(name, photos, begun, monkeypatch)
+    frozen = frozen_modules(stage.objective)
+    assert frozen
+    before = [{key: value.clone() for key, value in each.state_dict().items()} for each in frozen]
+    train(stage, photos, begun, minutes=0.001)
+    for each, state in zip(frozen, before, strict=True):
+        assert all(torch.equal(value, state[key]) for key, value in each.state_dict().items())
+
+
+def test_frozen_modules_never_train_and_move_with_the_whole():
+    whole = nn.Sequential(nn.Conv2d(3, 3, 1), Frozen({"norm": nn.Sequential(nn.BatchNorm2d(3))}))
+    whole.train()
+    assert whole[0].training and whole[0].weight.requires_grad
+    assert not any(module.training for module in whole[1].modules())
+    assert not any(parameter.requires_grad for parameter in whole[1].parameters())
+    whole.to(torch.float64)
+    assert {p.dtype for p in whole[1].parameters()} == {torch.float64}
+    assert whole[1]["norm"][0].running_mean.dtype == torch.float64
+
+
+def in_containers(value: object) -> Iterator[nn.Module]:
+    """Modules in plain lists, tuples and dicts, however deep."""
+    if isinstance(value, nn.Module):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from in_containers(each)
+    elif isinstance(value, (list, tuple, set)):
+        for each in value:
+            yield from in_containers(each)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_nothing_of_an_objective_stays_behind_when_it_moves(name, photos, begun, monkeypatch):
+    stage = make(name, photos, begun, monkeypatch)
+    objective = stage.objective
+    registered = set(objective.modules())
+    for owner in (stage, *registered):
+        for attribute, value in vars(owner).items():
+            hidden = set(in_containers(value)) - registered
+            assert not hidden, f"{type(owner).__name__}.{attribute} hides modules from .to()"
+    objective.to("meta")
+    assert {tensor.device.type for tensor in (*objective.parameters(), *objective.buffers())} == {"meta"}
+
+
+def test_one_part_of_a_stage_is_trained_alone(photos, begun, monkeypatch):
+    before = {name: load_part(name, begun).state_dict() for name in ("fusion", "latent_codec", "coarse")}
+    stage = make("codec", photos, begun, monkeypatch, only=frozenset({"fusion"}))
+    train(stage, photos, begun, minutes=0.001)
+    for name, state in before.items():
+        after = load_part(name, begun).state_dict()
+        changed = [key for key in state if not torch.equal(after[key], state[key])]
+        assert bool(changed) == (name == "fusion"), name
+
+
+def test_a_preview_is_what_the_codec_decodes(begun):
+    pipeline = SPRDiffPipeline.from_pretrained(begun.parent / "checkpoint")
+    preview = CodecPreview.load(begun)
+    photo = make_photo(128, 128)
+    x = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 127.5 - 1
+    for quality in (60, 200):
+        coarse = pipeline.decompress(pipeline.compress(photo, quality=quality), coarse_only=True).coarse
+        previewed = to_image(preview(x, torch.tensor([float(quality)])) / 2 + 0.5)
+        assert psnr(coarse, previewed) > 40
+        linear = to_image(preview(x, torch.tensor([float(quality)]), linear=True) / 2 + 0.5)
+        assert psnr(coarse, linear) < 35, "the linear path alone must not be the whole"
+
+
+def test_a_run_without_fusion_previews_the_plain_codec(begun):
+    for name in ("latent_codec", "coarse"):
+        (begun / "distortion").mkdir(exist_ok=True)
+        (begun / name).rename(begun / "distortion" / name)
+    (begun / "fusion").rename(begun / "elsewhere")
+    preview = CodecPreview.load(begun)
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    assert torch.equal(preview.analyze(x), load_part("distortion_encoder", begun)(x))
+    assert preview(x, torch.tensor([100.0])).shape == x.shape
 
 
 def test_crops_are_in_range_and_repeatable(photos):
@@ -230,103 +322,95 @@ def test_psnr_of_known_error():
     )
 
 
-def test_sinkhorn_uses_every_prototype_and_gives_probabilities():
-    torch.manual_seed(0)
-    q = sinkhorn(torch.randn(64, 8) / 8 + torch.tensor([0.4] + [0.0] * 7), iterations=20)
-    assert torch.allclose(q.sum(1), torch.ones(64), atol=1e-4)
-    assert torch.allclose(q.sum(0), torch.full((8,), 8.0), rtol=0.1)
-
-
-def test_flat_error_counts_where_the_picture_is_flat():
-    torch.manual_seed(0)
-    flat, busy = torch.zeros(2, 3, 64, 64), torch.rand(2, 3, 64, 64) * 2 - 1
-    grid = torch.zeros(2, 3, 64, 64)
-    grid[..., ::8] = 0.02
-    assert flat_error(flat, flat) == 0 and flat_error(busy, busy) == 0
-    # 15 of 63 horizontal differences are off by 0.02; nothing moderates them on a flat picture.
-    assert flat_error(flat + grid, flat).item() == pytest.approx(0.02 * 15 / 63, rel=1e-4)
-    assert flat_error(busy + grid, busy) < 0.1 * flat_error(flat + grid, flat)
-
-
-def test_grid_error_sees_what_repeats_and_not_texture():
-    torch.manual_seed(0)
-    x = torch.zeros(1, 3, 96, 96)
-    noise = 0.1 * torch.randn(1, 1, 96, 96)
-    lines = torch.zeros(1, 1, 96, 96)
-    lines[..., ::8] = 0.1
-    assert grid_error(x + 0.3, x, 8) < 1e-6
-    # One column in eight is off by 0.1, and by an eighth of that less the mean: 0.1 * 2 * 7 / 64.
-    assert grid_error(x + lines, x, 8).item() == pytest.approx(0.1 * 2 * 7 / 64, rel=1e-4)
-    # 25 cells together leave a fifth of the noise's mean magnitude.
-    assert grid_error(x + noise, x, 8).item() == pytest.approx(0.1 * 0.798 / 5, rel=0.1)
-
-
-def test_patch_distributions_know_texture_by_its_kind_and_not_by_its_place():
-    torch.manual_seed(0)
-    texture, elsewhere = (0.2 * torch.randn(2, 1, 96, 96).expand(2, 3, 96, 96) for _ in range(2))
-    dots = torch.zeros(2, 3, 96, 96)
-    dots[..., ::4, ::4] = texture.std() * 4  # as strong as the texture
-
-    def distance(x_hat: torch.Tensor) -> float:
-        return sum(float(patch_distribution_loss(x_hat, texture, torch.ones(2))) for _ in range(8))
-
-    assert patch_distribution_loss(texture, texture, torch.ones(2)) == 0
-    assert dots[:, 0].std() == pytest.approx(float(texture.std()), rel=0.05)
-    for worse in (torch.zeros_like(texture), texture / 2, texture * 1.5, dots):
-        assert distance(worse) > 3 * distance(elsewhere)
-
-
-def test_patch_distributions_count_each_picture_by_its_weight():
-    x = torch.zeros(2, 3, 64, 64)
-    x_hat = torch.cat([x[:1], torch.rand(1, 3, 64, 64)]).requires_grad_()
-    assert patch_distribution_loss(x_hat, x, torch.tensor([1.0, 0.0])) == 0
-    patch_distribution_loss(x_hat, x, torch.tensor([0.0, 1.0])).backward()
-    assert x_hat.grad[1].abs().max() > 0
-    assert x_hat.grad[0].abs().max() == 0
-
-
-def test_structure_loss_is_zero_for_the_same_and_grows_with_blur():
-    photo = torch.rand(2, 3, 64, 64) * 2 - 1
-    photo = torch.nn.functional.avg_pool2d(photo, 3, 1, 1)
-    blurred = torch.nn.functional.avg_pool2d(photo, 5, 1, 2)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        same, worse = structure_loss(photo, photo), structure_loss(blurred, photo)
-        flat = structure_loss(torch.zeros_like(photo).requires_grad_(), torch.zeros_like(photo))
-    assert abs(same.item()) < 1e-5 and worse > 0.1
-    flat.backward()
-    assert flat.item() == pytest.approx(0, abs=1e-5)
-
-
-@pytest.mark.parametrize("stage, without", [("codec", "f_sem"), ("codec", "f_dist")])
-def test_an_encoder_left_out_has_no_influence(stage, without, photos, tmp_path, monkeypatch):
-    small_pipeline().save_pretrained(tmp_path / "checkpoint")
-    unpack(tmp_path / "checkpoint", tmp_path / "run")
-    objective = make(stage, photos, tmp_path / "run", monkeypatch, without).objective
+@pytest.mark.parametrize("without", ["f_sem", "f_dist"])
+def test_an_encoder_left_out_has_no_influence(without, photos, begun, monkeypatch):
     x = torch.rand(1, 3, 64, 64) * 2 - 1
-    before, _ = objective.analysis(x)
     encoder = {"f_sem": "semantic_encoder", "f_dist": "distortion_encoder"}[without]
-    for parameter in objective._frozen[0][encoder].parameters():
-        parameter.data.add_(0.1)
-    assert torch.equal(objective.analysis(x)[0], before)
+    for names in ({without}, set()):
+        objective = make("codec", photos, begun, monkeypatch, without=frozenset(names)).objective
+        before = objective.analysis(x)
+        for parameter in objective.frozen[encoder].parameters():
+            parameter.data.add_(0.1)
+        assert torch.equal(objective.analysis(x), before) == bool(names)
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list[Conditions]:
+    """The conditions of every call of the denoiser in training, in order."""
+    calls, denoise = [], refiner.denoise
+
+    def see(unet, scheduler, latents_hat, noise, quality, conditions):
+        calls.append(conditions)
+        return denoise(unet, scheduler, latents_hat, noise, quality, conditions)
+
+    monkeypatch.setattr(refiner, "denoise", see)
+    return calls
+
+
+X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+QUALITY = torch.tensor([60.0, 180.0])
 
 
 @pytest.mark.parametrize("without", ["semantic_tokens", "pixel_features", "coarse"])
-def test_the_diffusion_stage_trains_without_each_condition(without, photos, tmp_path, monkeypatch):
-    small_pipeline().save_pretrained(tmp_path / "checkpoint")
-    unpack(tmp_path / "checkpoint", tmp_path / "run")
-    stage = make("diffusion", photos, tmp_path / "run", monkeypatch, without)
-    batch, quality = torch.rand(2, 3, 64, 64) * 2 - 1, torch.tensor([60.0, 180.0])
-    torch.manual_seed(0)
-    stage.objective.prepare(batch, quality)
-    tokens, semantic_map, pixel_features = stage.objective.condition()
-    assert (tokens.abs().max() == 0) == (semantic_map.abs().max() == 0)
-    assert (tokens.abs().max() == 0) == (without == "semantic_tokens")
-    assert (pixel_features.abs().max() == 0) == (without == "pixel_features")
-    coarse = stage.objective._frozen[0]["coarse"]
+def test_the_diffusion_stage_trains_without_each_condition(without, photos, begun, seen, monkeypatch):
+    objective = make("diffusion", photos, begun, monkeypatch, without=frozenset({without})).objective
+    for mode in (True, False):
+        objective.train(mode)
+        torch.manual_seed(0)
+        objective.generate(objective.prepare(X, QUALITY))
+        tokens, semantic_map, pixel_features = seen.pop()
+        assert tokens.any() == semantic_map.any() == (without != "semantic_tokens")
+        assert pixel_features.any() == (without != "pixel_features")
+    coarse = objective.codec.parts["coarse"]
     monkeypatch.setattr(coarse.trunk, "forward", lambda x: x * float("nan"))
-    stage.objective.prepare(batch, quality)
-    broken = bool(stage.objective.prepared["x_coarse"].isnan().any())
+    broken = bool(objective.prepare(X, QUALITY).x_coarse.isnan().any())
     assert broken == (without != "coarse"), "without the coarse module its networks must not matter"
+
+
+def test_conditions_are_dropped_in_training_alone(photos, begun, seen, monkeypatch):
+    monkeypatch.setattr(refiner, "DROPPED", 1.0)
+    objective = make("diffusion", photos, begun, monkeypatch).objective
+    batch = objective.prepare(X, QUALITY)
+    objective.train().generate(batch)
+    assert not any(value.any() for value in seen.pop())
+    objective.eval().generate(batch)
+    expected = objective.trained["conditions"](batch.x_coarse, batch.tokens)
+    assert all(torch.equal(value, whole) for value, whole in zip(seen.pop(), expected, strict=True))
+
+
+def test_without_a_share_the_adversary_changes_no_gradient(photos, begun, monkeypatch):
+    stage = make("diffusion", photos, begun, monkeypatch)
+    objective = stage.objective.train()
+
+    def gradients(progress: float) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        objective.steps = 0
+        objective.zero_grad()
+        batch = objective.prepare(X, QUALITY)
+        losses = objective(batch, progress)
+        assert ("adversarial" in losses) == (batch.fake is not None) == (progress > 0)
+        losses["loss"].backward()
+        assert all(parameter.grad is None for parameter in stage.heads)
+        return [p.grad.clone() for p in objective.trained.parameters() if p.grad is not None]
+
+    alone, with_adversary = gradients(0.0), gradients(0.5)
+    assert not all(torch.allclose(a, b) for a, b in zip(alone, with_adversary, strict=True))
+    monkeypatch.setattr(diffusion_stage, "ADVERSARY_SHARE", 0.0)
+    assert all(torch.equal(a, b) for a, b in zip(alone, gradients(0.5), strict=True))
+
+
+def test_the_adversary_goes_on_with_the_run(photos, begun, monkeypatch):
+    first = make("diffusion", photos, begun, monkeypatch)
+    assert first.objective.adversary_starts > 0
+    untrained = [head.detach().clone() for head in first.heads]
+    monkeypatch.setattr(first.objective, "adversary_starts", 0.0)
+    train(first, photos, begun, minutes=0.001)
+    assert not any(torch.equal(head, before) for head, before in zip(first.heads, untrained, strict=True))
+    assert (begun / "state" / "adversary.safetensors").is_file()
+    second = make("diffusion", photos, begun, monkeypatch)
+    assert second.objective.adversary_starts == 0
+    state, again = (each.objective.adversary.state_dict() for each in (first, second))
+    assert all(torch.equal(state[key], again[key]) for key in state)
 
 
 def test_the_learning_rate_keeps_its_peak_and_falls():
@@ -342,43 +426,14 @@ def test_inventing_counts_more_with_fewer_bits():
     assert (weights[0], weights[-1]) == REALISM_RANGE[::-1]
 
 
-def test_the_adversary_goes_on_with_the_run(photos, tmp_path, monkeypatch):
-    small_pipeline().save_pretrained(tmp_path / "checkpoint")
-    unpack(tmp_path / "checkpoint", tmp_path / "run")
-    first = make("diffusion", photos, tmp_path / "run", monkeypatch)
-    assert first.objective.adversary_starts > 0
-    train(first, photos, tmp_path / "run", minutes=0.001)
-    second = make("diffusion", photos, tmp_path / "run", monkeypatch)
-    assert second.objective.adversary_starts == 0
-    state, again = (each.objective.adversary.state_dict() for each in (first, second))
-    assert all(torch.equal(state[key], again[key]) for key in state)
-
-
-def test_an_unknown_ablation_is_named(photos, tmp_path):
+@pytest.mark.parametrize(
+    "stage, option, value",
+    [("vae", "--without", "f_sem"), ("diffusion", "--without", "f_sem"), ("codec", "--only", "vae")],
+)
+def test_a_part_that_a_stage_does_not_have_is_named(stage, option, value, photos, tmp_path):
     app = typer.Typer()
     app.command()(main)
-    result = CliRunner().invoke(
-        app, ["vae", "--data", str(photos), "--out", str(tmp_path), "--without", "f_sem"]
-    )
-    assert result.exit_code == 2 and "f_sem" in result.output
-
-
-def test_the_adversary_tells_sharp_from_blurred():
-    torch.manual_seed(0)
-    adversary = PatchDiscriminator(8)
-    optimizer = torch.optim.Adam(adversary.parameters(), 2e-3)
-    sharp = torch.rand(4, 3, 64, 64) * 2 - 1
-    blurred = torch.nn.functional.avg_pool2d(sharp, 5, 1, 2)
-    first = None
-    for _ in range(40):
-        real, features = adversary(sharp, blurred)
-        fake, _ = adversary(blurred, blurred)
-        loss = hinge_loss(real, fake)
-        first = first or loss.item()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.5 * first
-    assert real.shape == (4, 1, 8, 8) and len(features) == 4
-    grey = torch.full((1, 3, 2, 2), 0.5)
-    assert torch.allclose(luma_first(grey)[:, 1:], torch.zeros(1, 2, 2, 2), atol=1e-3)
+    command = [stage, "--data", str(photos), "--out", str(tmp_path / "run"), option, value]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2 and value in result.output
+    assert not (tmp_path / "run").exists()

@@ -1,1 +1,1 @@
-"""The diffusion model: a conditional denoiser in the VAE's latent space and its samplers."""
+"""The diffusion model: a conditional one-step denoiser in the VAE's latent space."""

@@ -8,41 +8,44 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from sprdiff.layers.blocks import NoiseInjection, Upsample, conv3x3, residual_stack, zero_init
-from sprdiff.layers.klt import to_blocks
+from sprdiff.layers.blocks import conv3x3, residual_stack, zero_init
+from sprdiff.layers.klt import from_blocks, to_blocks
 
 
 class KLTAutoencoder(ModelMixin, ConfigMixin):
-    """A small deterministic autoencoder at stride 8 that starts from the KLT of 8 x 8 blocks.
+    """A small deterministic autoencoder that starts from the KLT of blocks of ``stride`` x ``stride`` pixels.
 
-    The linear path is the whitened KLT and its inverse with overlapping blocks, so an untrained model already
-    reconstructs; residual networks around it are trained. :func:`encode_latents` and
-    :func:`decode_latents` take diffusers' ``AutoencoderKL`` (arXiv:2112.10752) in its place::
+    A latent space and nothing more: with 24 latents for 4 x 4 pixels a photograph survives the round trip
+    almost unchanged, so whatever is drawn is drawn by the diffusion model. The linear path is the KLT and its
+    inverse with overlapping blocks; residual networks around it are trained to make up for the overlap. The
+    latents have unit variance on average, not each: whitened, fine detail would take large numbers, which a
+    denoiser is slow to learn. :func:`encode_latents` and :func:`decode_latents` take diffusers'
+    ``AutoencoderKL`` (arXiv:2112.10752) in its place::
 
-        x --unshuffle 8--+--- KLT ---(+)--> latents --+--- inverse KLT ---(+)--> x_hat
-                         +-- network --^              +-- up, up, up ------^
-                                              noise ------^---^---^
+        x --unshuffle--+--- KLT ---(+)--> latents --+--- inverse KLT -----(+)--+---------------(+)--> x_hat
+                       +-- network --^              +-- network, shuffle --^   +-- full size ---^
 
     Args:
-        latent_channels: number of latents at stride 8.
+        stride: side of a block in pixels, a divisor of 16.
+        latent_channels: number of latents of a block.
         encoder_channels, encoder_depth: width and residual blocks of the encoder's network.
-        decoder_channels: widths at stride 8, 4, 2 and 1.
-        decoder_depths: residual blocks at stride 8, 4 and 2.
+        decoder_channels, decoder_depth: the same of the decoder's network on latents.
+        pixel_channels: width of its network at full size, which no block border stops.
     """
-
-    stride = 8
 
     @register_to_config
     def __init__(
         self,
-        latent_channels: int = 16,
-        encoder_channels: int = 128,
+        stride: int = 4,
+        latent_channels: int = 24,
+        encoder_channels: int = 64,
         encoder_depth: int = 2,
-        decoder_channels: tuple[int, int, int, int] = (160, 80, 40, 16),
-        decoder_depths: tuple[int, int, int] = (3, 2, 1),
+        decoder_channels: int = 64,
+        decoder_depth: int = 2,
+        pixel_channels: int = 16,
     ) -> None:
         super().__init__()
-        block = 3 * self.stride**2
+        block = 3 * stride**2
         self.klt = nn.Conv2d(block, latent_channels, 1, bias=False)
         self.encoder = nn.Sequential(
             conv3x3(block, encoder_channels),
@@ -54,56 +57,49 @@ class KLTAutoencoder(ModelMixin, ConfigMixin):
         self.inverse_klt = nn.ConvTranspose2d(
             latent_channels,
             3,
-            kernel_size=2 * self.stride,
-            stride=self.stride,
-            padding=self.stride + self.stride // 2,
+            kernel_size=2 * stride,
+            stride=stride,
+            padding=stride + stride // 2,
             bias=False,
         )
-        c8, c4, c2, c1 = decoder_channels
         self.decoder = nn.Sequential(
-            conv3x3(latent_channels, c8),
-            residual_stack(c8, decoder_depths[0]),
-            Upsample(c8, c4, "bilinear"),
-            residual_stack(c4, decoder_depths[1]),
-            Upsample(c4, c2, "bilinear"),
-            residual_stack(c2, decoder_depths[2]),
-            Upsample(c2, c1, "bilinear"),
+            conv3x3(latent_channels, decoder_channels),
+            residual_stack(decoder_channels, decoder_depth),
             nn.SiLU(),
-            zero_init(conv3x3(c1, 3)),
+            zero_init(conv3x3(decoder_channels, block)),
         )
-        # One after each upsampling.
-        self.noise = nn.ModuleList(NoiseInjection(c, s) for c, s in ((c4, 4), (c2, 2), (c1, 1)))
+        self.pixels = nn.Sequential(
+            conv3x3(3, pixel_channels),
+            nn.SiLU(),
+            conv3x3(pixel_channels, pixel_channels),
+            nn.SiLU(),
+            zero_init(conv3x3(pixel_channels, 3)),
+        )
 
     @torch.no_grad()
     def init_from_klt(self, basis: Tensor, rms: Tensor) -> None:
         """Set the linear path.
 
         Args:
-            basis: (latent_channels, 192) orthonormal, in the order of a pixel-unshuffle by 8.
+            basis: (latent_channels, 3 * stride**2) orthonormal, in the order of a pixel-unshuffle.
             rms: (latent_channels,) deviation of each coefficient, for pixels in [-1, 1].
         """
-        self.klt.weight.copy_((basis / rms[:, None])[:, :, None, None])
-        blocks = (basis * rms[:, None]).unflatten(1, (3, self.stride, self.stride))
+        stride = self.config.stride
+        scale = rms.pow(2).mean().sqrt()
+        self.klt.weight.copy_((basis / scale)[:, :, None, None])
+        blocks = (basis * scale).unflatten(1, (3, stride, stride))
         self.inverse_klt.weight.copy_(overlapping(blocks))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Latents (B, latent_channels, H/8, W/8), about unit variance, of pixels (B, 3, H, W) in [-1, 1]."""
-        blocks = to_blocks(x, self.stride)
+        """Latents (B, latent_channels, H/stride, W/stride) of pixels (B, 3, H, W) in [-1, 1]."""
+        blocks = to_blocks(x, self.config.stride)
         return self.klt(blocks) + self.encoder(blocks)
 
-    def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Pixels (B, 3, H, W), about [-1, 1] and not clamped, of latents (B, latent_channels, H/8, W/8).
-
-        Args:
-            noise: standard normal, (B, 1, H, W), which texture is made of; without it, none is.
-        """
-        h = latents
-        injections = iter(self.noise)
-        for layer in self.decoder:
-            h = layer(h)
-            if noise is not None and isinstance(layer, Upsample):
-                h = next(injections)(h, noise)
-        return self.inverse_klt(F.pad(latents, (1, 1, 1, 1), mode="replicate")) + h
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W), about [-1, 1] and not clamped, of latents as :meth:`encode` gives them."""
+        linear = self.inverse_klt(F.pad(latents, (1, 1, 1, 1), mode="replicate"))
+        x = linear + from_blocks(self.decoder(latents), self.config.stride)
+        return x + self.pixels(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))
@@ -132,17 +128,20 @@ def encode_latents(vae: nn.Module, x: Tensor) -> Tensor:
     return encoded.latent_dist.mode() * vae.config.scaling_factor
 
 
-def decode_latents(vae: nn.Module, latents: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Pixels (B, 3, H, W), about [-1, 1] and not clamped; the inverse of :func:`encode_latents`.
-
-    ``noise`` is what our decoder makes texture of, see :meth:`KLTAutoencoder.decode`; ``AutoencoderKL`` has
-    no use for it.
-    """
+def decode_latents(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Pixels (B, 3, H, W), about [-1, 1] and not clamped; the inverse of :func:`encode_latents`."""
     if isinstance(vae, KLTAutoencoder):
-        return vae.decode(latents, noise)
+        return vae.decode(latents)
     return vae.decode(latents / vae.config.scaling_factor).sample
 
 
-def vae_features(latents: Tensor) -> Tensor:
-    """f_vae: latents at stride 8, (B, C, H/8, W/8), folded to stride 16, (B, 4 C, H/16, W/16)."""
-    return F.pixel_unshuffle(latents, 2)
+def latent_stride(vae: nn.Module) -> int:
+    """Pixels, along a side, that one latent position stands for."""
+    if isinstance(vae, KLTAutoencoder):
+        return vae.config.stride
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def vae_features(vae: nn.Module, latents: Tensor) -> Tensor:
+    """f_vae: the latents folded to stride 16, (B, C * (16 / stride)**2, H/16, W/16)."""
+    return F.pixel_unshuffle(latents, 16 // latent_stride(vae))

@@ -109,7 +109,6 @@ def show_case(
     images: Path,
     out: Path,
     load: Callable[[], SPRDiffPipeline],
-    num_inference_steps: int,
 ) -> Case:
     """The original and a panel for each method, decoded from the files that ``--keep`` left.
 
@@ -134,7 +133,7 @@ def show_case(
     present = [method for method in methods if method in rows]
     add("Original", None, functools.partial(_original, images / image, rows[present[0]]))
     for method in present:
-        picture = functools.partial(_decode, rows[method], out, load, num_inference_steps)
+        picture = functools.partial(_decode, rows[method], out, load)
         add(METHODS[method], rows[method], picture)
     return Case(image, kind, panels, cropped)
 
@@ -148,9 +147,7 @@ def _original(path: Path, row: Row) -> Image.Image:
     return load_image(content)
 
 
-def _decode(
-    row: Row, out: Path, load: Callable[[], SPRDiffPipeline], num_inference_steps: int
-) -> Image.Image:
+def _decode(row: Row, out: Path, load: Callable[[], SPRDiffPipeline]) -> Image.Image:
     path = out / (row["file"] or "")
     if not path.is_file():
         raise SettingsError("its file was not kept; evaluate with --keep")
@@ -159,7 +156,7 @@ def _decode(
         pipeline = load()
         if pipeline.fingerprint != row["fingerprint"]:
             raise SettingsError("it was made with another checkpoint than the one that is loaded")
-    (codec,) = build_methods([row["method"]], pipeline, num_inference_steps=num_inference_steps).values()
+    (codec,) = build_methods([row["method"]], pipeline).values()
     picture = codec.decompress(path.read_bytes(), size=(row["width"], row["height"]))
     check_picture(picture, row)
     return picture

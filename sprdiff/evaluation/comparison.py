@@ -64,7 +64,6 @@ def compare(
     *,
     target_bpp: float,
     metrics: Iterable[str] = DEFAULT_METRICS,
-    num_inference_steps: int = 1,
     progress: Progress | None = None,
     on_image: Callable[[MethodResult], None] | None = None,
     on_missing: Callable[[str, str], None] | None = None,
@@ -80,7 +79,6 @@ def compare(
         pipeline: the model; None will do for baselines alone.
         target_bpp: the budget of every file in bits per pixel of the original, above 0 and at most 24.
         metrics: keys of ``sprdiff.metrics.METRICS``.
-        num_inference_steps: diffusion steps of ``sprdiff-final``.
         progress: called before each piece of work with the share of pieces that are done, and at the end.
         on_image: called with each result before it is measured, its ``metrics`` empty: deep metrics take
             longer than a decode, and somebody waits for the picture.
@@ -92,7 +90,7 @@ def compare(
     """
     metric_ids = check_metrics(metrics)
     method_ids = check_methods(method_ids)
-    codecs = build_methods(method_ids, pipeline, num_inference_steps=num_inference_steps)
+    codecs = build_methods(method_ids, pipeline)
     budget = max_bytes(check_bpp(target_bpp), *image.size)
     steps = 3 * len(codecs)
 

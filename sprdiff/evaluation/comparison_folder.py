@@ -28,7 +28,6 @@ def write_comparison(
     *,
     target_bpp: float,
     metrics: Iterable[str],
-    num_inference_steps: int = 1,
     source: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def write_comparison(
         image: RGB, as ``sprdiff.images.load_image`` returns it; written as ``original.png``.
         out: made if it is missing; files with the names in use are replaced.
         source: the name of the image, for the record.
-        method_ids, pipeline, target_bpp, metrics, num_inference_steps, progress: as for ``compare``.
+        method_ids, pipeline, target_bpp, metrics, progress: as for ``compare``.
     Raises:
         SPRDiffError: as ``compare`` does.
     """
@@ -49,7 +48,6 @@ def write_comparison(
         pipeline,
         target_bpp=target_bpp,
         metrics=metrics,
-        num_inference_steps=num_inference_steps,
         progress=progress,
     )
     record: dict[str, Any] = {
@@ -57,7 +55,6 @@ def write_comparison(
         "width": image.width,
         "height": image.height,
         "target_bpp": target_bpp,
-        "num_inference_steps": num_inference_steps,
         "fingerprint": None if pipeline is None else pipeline.fingerprint,
         "original": "original.png",
         "results": [],

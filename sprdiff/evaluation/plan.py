@@ -22,7 +22,6 @@ class Plan:
     Attributes:
         method_ids, bpps, metric_ids: one row for each method and budget, with all these metrics.
         set_metric_ids: measured over all images of a method and budget, at the end.
-        num_inference_steps: diffusion steps of ``sprdiff-final``.
         fingerprint: of the checkpoint that rows of SPRDiff must have been made with; None if there is none.
         out: folder of the results.
         keep: whether every compressed file stays in ``out``.
@@ -32,7 +31,6 @@ class Plan:
     bpps: tuple[float, ...]
     metric_ids: tuple[str, ...]
     set_metric_ids: tuple[str, ...]
-    num_inference_steps: int
     fingerprint: str | None
     out: Path
     keep: bool

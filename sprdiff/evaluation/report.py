@@ -139,8 +139,6 @@ def commands(summary: Mapping[str, Any], folder: Path, published: str | None) ->
     evaluate = ["python", "-m", "sprdiff", "evaluate", runs[-1]["folder"]]
     evaluate += ["--methods", ",".join(methods), "--bpp", ",".join(f"{bpp:g}" for bpp in bpps)]
     evaluate += ["--metrics", ",".join(metrics)]
-    if settings["num_inference_steps"] != 1:
-        evaluate += ["--steps", str(settings["num_inference_steps"])]
     models = [run["model"] for run in runs if run.get("model")]
     evaluate += ["--model", models[-1]] if models else []
     evaluate += ["--keep", "--out", folder.name]
@@ -246,7 +244,6 @@ def _cases(
                 images=options.images or Path(settings["runs"][-1]["folder"]),
                 out=folder,
                 load=load,
-                num_inference_steps=settings["num_inference_steps"],
             )
         )
     return {"method": METHODS[judged], "budget": budget, "axis": AXES[by], "cases": shown}

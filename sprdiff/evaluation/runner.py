@@ -63,7 +63,6 @@ def evaluate(
     *,
     pipeline: SPRDiffPipeline | None,
     metrics: Iterable[str] = DEFAULT_METRICS,
-    num_inference_steps: int = 1,
     keep: bool = False,
     jobs: int = 1,
     load: Load | None = None,
@@ -83,7 +82,6 @@ def evaluate(
         out: made if it is missing; may hold an earlier run with the same settings, which is continued.
         pipeline: the model; None will do for baselines alone.
         metrics: keys of ``sprdiff.metrics.METRICS``, ``fid`` and ``kid``.
-        num_inference_steps: diffusion steps of ``sprdiff-final``.
         keep: leave every compressed file in ``out``; FID and KID do so in any case.
         jobs: processes on this machine.
         load: makes the model in each of several ``jobs``; not needed for baselines alone.
@@ -94,7 +92,7 @@ def evaluate(
         SettingsError: an argument out of range, no image, or ``out`` holds rows of other settings.
     """
     # 1. What is to be done, and whether it fits what is there
-    plan = _plan(method_ids, bpps, metrics, num_inference_steps, pipeline, out, keep)
+    plan = _plan(method_ids, bpps, metrics, pipeline, out, keep)
     progress, on_failure = progress or (lambda share, text: None), on_failure or (lambda name, message: None)
     paths = find_images(folder, out)
     settings_path, rows_path = out / "settings.json", out / "rows.jsonl"
@@ -162,7 +160,6 @@ def _plan(
     method_ids: Iterable[str],
     bpps: Iterable[float],
     metrics: Iterable[str],
-    num_inference_steps: int,
     pipeline: SPRDiffPipeline | None,
     out: Path,
     keep: bool,
@@ -176,7 +173,6 @@ def _plan(
         bpps=tuple(sorted({check_bpp(value) for value in bpps})),
         metric_ids=tuple(metric_ids),
         set_metric_ids=tuple(set_metric_ids),
-        num_inference_steps=num_inference_steps,
         fingerprint=pipeline.fingerprint if needs_pipeline(method_ids) else None,
         out=out,
         keep=keep or bool(set_metric_ids),

@@ -96,7 +96,7 @@ def _measure(
     method = group[0]["method"]
     if needs_pipeline([method]) and pipeline is None:
         raise WeightsError("its files can only be decoded where the model is loaded")
-    (codec,) = build_methods([method], pipeline, num_inference_steps=plan.num_inference_steps).values()
+    (codec,) = build_methods([method], pipeline).values()
     features = []
     for row in group:
         if row["image"] not in originals:  # shared by all methods and budgets

@@ -24,7 +24,7 @@ def read_settings(path: Path) -> dict[str, Any] | None:
         return None
     try:
         settings = json.loads(path.read_bytes())
-        for key in ("fingerprint", "metrics", "num_inference_steps", "runs"):
+        for key in ("fingerprint", "metrics", "runs"):
             settings[key]
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} is not a settings file of this program.") from error
@@ -37,7 +37,7 @@ def check_settings(earlier: dict[str, Any] | None, plan: Plan) -> None:
     The checkpoint may be another one: the rows of SPRDiff are then made anew, those of baselines stay.
 
     Raises:
-        SettingsError: other metrics or another number of diffusion steps.
+        SettingsError: other metrics.
     """
     for key, value in _lasting(plan).items():
         if earlier is not None and earlier[key] != value:
@@ -70,4 +70,4 @@ def write_settings(
 
 
 def _lasting(plan: Plan) -> dict[str, Any]:
-    return {"metrics": list(plan.metric_ids), "num_inference_steps": plan.num_inference_steps}
+    return {"metrics": list(plan.metric_ids)}

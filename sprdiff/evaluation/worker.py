@@ -118,7 +118,6 @@ def _new_rows(
             pipeline,
             target_bpp=target_bpp,
             metrics=plan.metric_ids,
-            num_inference_steps=plan.num_inference_steps,
             on_missing=leave_out,
         ):
             yield _row(plan, image, target_bpp, result)

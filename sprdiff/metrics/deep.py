@@ -26,13 +26,13 @@ def lpips_alex(reference: Picture, image: Picture) -> float:
         WeightsError: AlexNet's weights are neither in torch's cache nor can they be downloaded.
     """
     first, second = batches(reference, image, top=1, smallest_side=ALEX_SMALLEST_SIDE)
-    return _distance(_lpips("alex"), 2 * first - 1, 2 * second - 1)
+    return _distance(lpips_network("alex"), 2 * first - 1, 2 * second - 1)
 
 
 def lpips_vgg(reference: Picture, image: Picture) -> float:
     """LPIPS 0.1 with VGG-16; otherwise as ``lpips_alex``, any size from 16 x 16."""
     first, second = batches(reference, image, top=1, smallest_side=16)
-    return _distance(_lpips("vgg"), 2 * first - 1, 2 * second - 1)
+    return _distance(lpips_network("vgg"), 2 * first - 1, 2 * second - 1)
 
 
 def dists(reference: Picture, image: Picture) -> float:
@@ -46,7 +46,7 @@ def dists(reference: Picture, image: Picture) -> float:
         WeightsError: the weights are neither in torch's cache nor can they be downloaded.
     """
     first, second = batches(reference, image, top=1, smallest_side=16)
-    return _distance(_dists(), first, second)
+    return _distance(dists_network(), first, second)
 
 
 def _distance(network: torch.nn.Module, first: torch.Tensor, second: torch.Tensor) -> float:
@@ -57,7 +57,12 @@ def _distance(network: torch.nn.Module, first: torch.Tensor, second: torch.Tenso
 
 
 @built_once
-def _lpips(net: str) -> torch.nn.Module:
+def lpips_network(net: str) -> torch.nn.Module:
+    """LPIPS 0.1 with ``net``, ``alex`` or ``vgg``: (B, 3, H, W) twice, in [-1, 1], to (B, 1, 1, 1).
+
+    Raises:
+        WeightsError: the weights are neither in torch's cache nor can they be downloaded.
+    """
     import lpips
     from torchvision.models import AlexNet_Weights, VGG16_Weights
 
@@ -69,7 +74,12 @@ def _lpips(net: str) -> torch.nn.Module:
 
 
 @built_once
-def _dists() -> torch.nn.Module:
+def dists_network() -> torch.nn.Module:
+    """DISTS of pyiqa: (B, 3, H, W) twice, in [0, 1], to (B, 1).
+
+    Raises:
+        WeightsError: the weights are neither in torch's cache nor can they be downloaded.
+    """
     import torch
     from pyiqa.archs.dists_arch import DISTS, default_model_urls
     from torchvision.models import VGG16_Weights

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -15,14 +16,17 @@ from torch import Tensor, nn
 from sprdiff.layers.blocks import conv3x3, residual_stack
 from sprdiff.layers.klt import to_blocks
 
+# 1 / the root mean square of SiLU of a standard normal variable.
+SILU_GAIN = 1.7
+
 
 class Conditions(NamedTuple):
     """What the denoiser is told.
 
     Attributes:
         tokens: semantic tokens for the cross-attention, class token first, (B, 1 + H/16 * W/16, D).
-        semantic_map: the same at their places, (B, S, H/8, W/8).
-        pixel_features: (B, P, H/8, W/8).
+        semantic_map: the same at their places, (B, S, H/stride, W/stride).
+        pixel_features: (B, P, H/stride, W/stride).
     """
 
     tokens: Tensor
@@ -33,26 +37,31 @@ class Conditions(NamedTuple):
 class DualFeatureExtractor(ModelMixin, ConfigMixin):
     """The diffusion model's conditions from x_coarse and the semantic tokens of x_coarse.
 
-    All are normalised to unit variance, the scale of the latents beside which the denoiser reads them:
-    left to themselves they start so small that it learns to do without. Cross-attention does not know where a
-    token lies, so a map of the tokens goes beside the pixel features.
+    The denoiser sees the coarse picture through the pixel features alone: beside them it has the tokens and
+    latents half buried in noise. Cross-attention does not know where a token lies, so a map of the tokens
+    goes beside the pixel features. Both start at unit variance, the scale of the latents: conditions that
+    start small are ignored.
 
     Args:
+        stride: of the VAE's latents, in pixels.
         semantic_channels: of the semantic encoder's tokens.
         token_channels: of the tokens handed to the denoiser's cross-attention.
-        map_channels: of the tokens' map at stride 8.
-        pixel_channels: of the pixel features at stride 8.
+        mix_depth: residual blocks that let neighbouring tokens see each other.
+        map_channels: of the tokens' map.
+        pixel_channels: of the pixel features.
         hidden_channels, depth: width and residual blocks of the pixel branch.
     """
 
     @register_to_config
     def __init__(
         self,
+        stride: int = 4,
         semantic_channels: int = 192,
         token_channels: int = 192,
-        map_channels: int = 16,
-        pixel_channels: int = 32,
-        hidden_channels: int = 96,
+        mix_depth: int = 1,
+        map_channels: int = 32,
+        pixel_channels: int = 64,
+        hidden_channels: int = 64,
         depth: int = 2,
     ) -> None:
         super().__init__()
@@ -63,15 +72,15 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
             nn.Linear(token_channels, token_channels),
             nn.LayerNorm(token_channels, elementwise_affine=False),
         )
-        self.to_map = nn.Linear(token_channels, map_channels)
-        self.map_norm = nn.GroupNorm(1, map_channels, affine=False)
+        self.mix = residual_stack(token_channels, mix_depth)
+        self.to_map = unit_gain(nn.Conv2d(token_channels, map_channels, 1))
+        # Of pixels whose deviation is about one half.
+        blocks = unit_gain(nn.Conv2d(3 * stride**2, hidden_channels, 1), 2.0)
         self.pixel = nn.Sequential(
-            nn.Conv2d(3 * 4**2, hidden_channels, 1),
-            conv3x3(hidden_channels, hidden_channels, stride=2),
+            blocks,
             residual_stack(hidden_channels, depth),
             nn.SiLU(),
-            conv3x3(hidden_channels, pixel_channels),
-            nn.GroupNorm(1, pixel_channels, affine=False),
+            unit_gain(conv3x3(hidden_channels, pixel_channels), SILU_GAIN),
         )
 
     def forward(self, x_coarse: Tensor, tokens: Tensor) -> Conditions:
@@ -82,7 +91,30 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
             tokens: the semantic encoder's output for x_coarse, (B, 1 + H/16 * W/16, semantic_channels).
         """
         tokens = self.semantic(tokens)
-        height, width = x_coarse.shape[-2] // 16, x_coarse.shape[-1] // 16
-        semantic_map = self.to_map(tokens[:, 1:]).transpose(1, 2).unflatten(2, (height, width))
-        semantic_map = F.interpolate(self.map_norm(semantic_map), scale_factor=2.0, mode="bilinear")
-        return Conditions(tokens, semantic_map, self.pixel(to_blocks(x_coarse, 4)))
+        size = (x_coarse.shape[-2] // 16, x_coarse.shape[-1] // 16)
+        grid = self.mix(tokens[:, 1:].transpose(1, 2).unflatten(2, size))
+        tokens = torch.cat([tokens[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+        stride = self.config.stride
+        semantic_map = F.interpolate(self.to_map(grid), scale_factor=16.0 / stride, mode="bilinear")
+        return Conditions(tokens, semantic_map, self.pixel(to_blocks(x_coarse, stride)))
+
+
+def drop(conditions: Conditions, tokens: Tensor, pixel_features: Tensor) -> Conditions:
+    """``conditions`` with zeros for the pictures that are to go without one.
+
+    Args:
+        tokens, pixel_features: which pictures keep them, bool (B,).
+    """
+    maps, sequence = (tokens[:, None, None, None], tokens[:, None, None])
+    return Conditions(
+        conditions.tokens * sequence,
+        conditions.semantic_map * maps,
+        conditions.pixel_features * pixel_features[:, None, None, None],
+    )
+
+
+def unit_gain(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> nn.Module:
+    """``layer`` with weights that pass on the variance of its input, times the square of ``gain``."""
+    nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
+    nn.init.zeros_(layer.bias)
+    return layer

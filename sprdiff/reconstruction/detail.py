@@ -1,28 +1,23 @@
-"""The final picture: the coarse one with the details that the diffusion model has drawn."""
+"""The final picture: what the diffusion model has drawn, with the colours of the coarse one."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from sprdiff.layers.colour import luma
-
-# Pixels that one mean stands for: the stride of the latents that the diffusion model works on.
-CELL = 8
+# Pixels that one mean stands for: details may be as large as this.
+CELL = 32
 
 
-def add_details(x_coarse: Tensor, x_hat: Tensor) -> Tensor:
-    """``x_coarse`` with the high frequencies of ``x_hat``'s luma.
+def keep_colours(x_coarse: Tensor, x_hat: Tensor) -> Tensor:
+    """``x_hat`` with the means of ``x_coarse`` over cells of 32 x 32 pixels, interpolated.
 
-    Colours and large structures are what the bits were spent on, and the coarse picture has them with the
-    least error; a generative model lets them drift, and a small one draws colour in the blocks of its
-    latents. So only differences in luma are taken, and of these only what their means over cells of 8 x 8
-    pixels, interpolated, do not hold. Related to the wavelet colour fix of StableSR (arXiv:2305.07015); not
-    part of SPRDiff as published.
+    The colours of large areas are what the first bits are spent on, and the coarse picture has them with the
+    least error; a generative model lets them drift. Related to the wavelet colour fix of StableSR
+    (arXiv:2305.07015); not part of SPRDiff as published.
 
     Args:
-        x_coarse, x_hat: (B, 3, H, W), sides divisible by 8.
+        x_coarse, x_hat: (B, 3, H, W), sides divisible by 32.
     """
-    difference = luma(x_hat - x_coarse)
-    drift = F.interpolate(F.avg_pool2d(difference, CELL), scale_factor=float(CELL), mode="bilinear")
-    return x_coarse + (difference - drift)
+    drift = F.avg_pool2d(x_hat - x_coarse, CELL)
+    return x_hat - F.interpolate(drift, scale_factor=float(CELL), mode="bilinear")

@@ -12,24 +12,18 @@ import typer
 from sprdiff.config import PRESETS
 from sprdiff.parts import PART_CLASSES
 from sprdiff.training.data import Crops, list_images, split
-from sprdiff.training.loop import run
+from sprdiff.training.loop import StageOptions, run
 from sprdiff.training.stages import STAGES
 
 StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
 PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)
 
 
-# Where the stages look for what the diffusion stage trained.
-REFINED = {"unet", "conditions", "scheduler"}
-
-
 def unpack(checkpoint: Path, run: Path) -> None:
     """Lay out a checkpoint's parts as the stages would have left them; what the run has stays."""
     for name in PART_CLASSES:
-        places = [run / "diffusion" / name] if name in REFINED else [run / name]
-        for place in places + ([run / "diffusion" / name] if name == "vae" else []):
-            if not place.exists():
-                shutil.copytree(checkpoint / name, place)
+        if not (run / name).exists():
+            shutil.copytree(checkpoint / name, run / name)
 
 
 def main(
@@ -51,6 +45,23 @@ def main(
             help="An ablation: f_dist, f_sem (codec); semantic_tokens, pixel_features, coarse (diffusion)."
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Train this part alone: fusion, latent_codec, coarse (codec)."),
+    ] = None,
+    backbones: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder with tf_efficientnet_lite0.safetensors and tf_efficientnet_lite2.safetensors; "
+            "without it they are fetched from the Hugging Face Hub.",
+        ),
+    ] = None,
+    taught: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Pictures of python -m sprdiff.training.teacher."),
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="Its peak, if not that of the stage.")
     ] = None,
@@ -65,12 +76,18 @@ def main(
         raise typer.BadParameter(
             f"The {stage.value} stage can go without {known}; not {', '.join(sorted(unknown))}."
         )
-    ablation = {"without": frozenset(without)} if without else {}
+    strange = set(only or ()) - set(build.separable)
+    if strange:
+        known = ", ".join(build.separable) or "no part"
+        raise typer.BadParameter(
+            f"The {stage.value} stage can train {known} alone; not {', '.join(sorted(strange))}."
+        )
+    options = StageOptions(frozenset(without or ()), frozenset(only or ()), backbones, taught)
     if start is not None:
         unpack(start, out)
     # Statistics for closed-form starts; a resumed run has them in its state.
     crops = Crops(split(list_images(data))[0][:400], build.crop, build.max_zoom, seed)
-    training = build(PRESETS[preset.value], out, crops, **ablation)
+    training = build(PRESETS[preset.value], out, crops, options)
     if learning_rate is not None:
         training.learning_rate = learning_rate
     run(

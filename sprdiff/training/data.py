@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,7 +77,7 @@ class Crops:
 
     def _crop(self) -> Tensor:
         if self.random.random() < self.graphics:
-            return _to_tensor(draw_graphic(self.random, self.size))
+            return to_pixels(draw_graphic(self.random, self.size))
         image = self.images[self.random.choice(len(self.images), p=self.weights)]
         zoomed = self.max_zoom > 1 and self.random.random() < 0.5
         side = round(self.size / self.random.uniform(1, self.max_zoom)) if zoomed else self.size
@@ -84,13 +86,13 @@ class Crops:
         crop = image[top : top + side, left : left + side]
         if self.random.random() < 0.5:
             crop = crop[:, ::-1]
-        tensor = _to_tensor(crop)
+        tensor = to_pixels(crop)
         if side != self.size:
             tensor = F.interpolate(tensor[None], size=(self.size, self.size), mode="bicubic")[0].clamp_(-1, 1)
         return tensor
 
 
-def _to_tensor(pixels: np.ndarray) -> Tensor:
+def to_pixels(pixels: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 as (3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(127.5).sub_(1)
 
@@ -101,5 +103,65 @@ def validation_images(paths: list[Path], multiple: int = 64, count: int = 24) ->
     for path in paths[:count]:
         image = np.asarray(load_image(path))
         height, width = (side // multiple * multiple for side in image.shape[:2])
-        tensors.append(_to_tensor(image[:height, :width])[None])
+        tensors.append(to_pixels(image[:height, :width])[None])
     return tensors
+
+
+class Taught(NamedTuple):
+    """A photograph, its coarse picture, and what a teacher made of that: the imitation stage's material.
+
+    Attributes:
+        x, coarse, taught: (H, W, 3) uint8.
+        quality: of the coarse picture.
+    """
+
+    x: np.ndarray
+    coarse: np.ndarray
+    taught: np.ndarray
+    quality: float
+
+    def to_bytes(self) -> bytes:
+        """As an ``.npz`` file."""
+        file = io.BytesIO()
+        np.savez(file, **self._asdict())
+        return file.getvalue()
+
+    @classmethod
+    def read(cls, path: Path) -> Taught:
+        """What :meth:`to_bytes` made."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["x"], arrays["coarse"], arrays["taught"], float(arrays["quality"]))
+
+
+class TaughtCrops:
+    """An endless source of random crops, at the same place in all three pictures, half of them flipped.
+
+    Args:
+        paths: ``.npz`` files of :class:`Taught`; all are read into memory.
+        size: side of a crop in pixels.
+        seed: of the random choices.
+    Raises:
+        InputImageError: none of them is as large as a crop.
+    """
+
+    def __init__(self, paths: list[Path], size: int, seed: int) -> None:
+        read = (Taught.read(path) for path in paths)
+        self.pictures = [each for each in read if min(each.x.shape[:2]) >= size]
+        if not self.pictures:
+            raise InputImageError(f"None of {len(paths)} taught pictures is {size} pixels wide and high.")
+        self.size = size
+        self.random = np.random.default_rng(seed)
+
+    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Originals, coarse and taught pictures (count, 3, size, size) in [-1, 1], qualities (count,)."""
+        crops = [self._crop() for _ in range(count)]
+        x, coarse, taught = (torch.stack([to_pixels(each[i]) for each in crops]) for i in range(3))
+        return x, coarse, taught, torch.tensor([each.quality for each in crops])
+
+    def _crop(self) -> Taught:
+        picture = self.pictures[self.random.integers(len(self.pictures))]
+        top, left = (self.random.integers(side - self.size + 1) for side in picture.x.shape[:2])
+        place = (slice(top, top + self.size), slice(left, left + self.size))
+        step = -1 if self.random.random() < 0.5 else 1
+        pictures = (each[place][:, ::step] for each in (picture.x, picture.coarse, picture.taught))
+        return Taught(*pictures, picture.quality)

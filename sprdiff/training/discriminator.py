@@ -1,4 +1,4 @@
-"""The adversary of the diffusion stage: a patch discriminator that sees the coarse picture too."""
+"""The adversary of the diffusion stage: it sees pictures through a pretrained network, and as pixels."""
 
 from __future__ import annotations
 
@@ -7,50 +7,73 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from sprdiff.layers.colour import LUMA
+from sprdiff.training.frozen import Frozen
 
-# Luma, and two colour differences: the adversary judges colour at a quarter of the weight, or it
-# rewards coloured speckle.
-_TO_YUV = torch.tensor([LUMA, [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
-_COLOUR_WEIGHT = 0.25
+Features = list[Tensor]
+"""One map for each head of the discriminator."""
 
 
-def luma_first(x: Tensor) -> Tensor:
-    """RGB (B, 3, H, W) in [-1, 1] as luma and weakened colour differences."""
-    yuv = torch.einsum("ij,bjhw->bihw", _TO_YUV.to(x), x)
-    return yuv * yuv.new_tensor([1.0, _COLOUR_WEIGHT, _COLOUR_WEIGHT])[:, None, None]
-
-
-class PatchDiscriminator(nn.Module):
-    """Scores of overlapping patches, conditioned on the coarse picture (PatchGAN, arXiv:1611.07004).
-
-    Spectral normalisation (arXiv:1802.05957) keeps it stable with small batches.
+class PatchHead(nn.Module):
+    """Scores of overlapping patches (PatchGAN, arXiv:1611.07004), spectrally normalised (arXiv:1802.05957).
 
     Args:
-        channels: width after the first layer; doubled twice.
+        in_channels: of the picture's and the coarse picture's maps together.
+        channels: width of the layers.
+        strides: of the first layers; the rest keep the size.
     """
 
-    def __init__(self, channels: int = 64) -> None:
+    def __init__(self, in_channels: int, channels: int, strides: tuple[int, ...] = (1, 1)) -> None:
         super().__init__()
-        widths = [6, channels, 2 * channels, 4 * channels, 4 * channels]
-        # The first layer sees a four by four pixel window and halves the size, and so on to stride 8.
-        strides = [2, 2, 2, 1]
-        self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(c_in, c_out, 4 if stride == 2 else 3, stride=stride, padding=1))
-            for c_in, c_out, stride in zip(widths[:-1], widths[1:], strides, strict=True)
-        )
-        self.head = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        widths = [in_channels, *[channels] * len(strides)]
+        layers: list[nn.Module] = []
+        for c_in, c_out, stride in zip(widths[:-1], widths[1:], strides, strict=True):
+            size = 4 if stride == 2 else 3
+            layers += [spectral_norm(nn.Conv2d(c_in, c_out, size, stride, 1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(channels, 1, 3, padding=1)))
 
-    def forward(self, x: Tensor, x_coarse: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Scores (B, 1, H/8, W/8), high for real, and the features of every layer."""
-        h = torch.cat([luma_first(x), luma_first(x_coarse)], 1)
-        features = []
-        for layer in self.layers:
-            h = F.leaky_relu(layer(h), 0.2)
-            features.append(h)
-        return self.head(h), features
+    def forward(self, x: Tensor, x_coarse: Tensor) -> Tensor:
+        return self.layers(torch.cat([x, x_coarse], 1))
 
 
-def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """The discriminator's loss (arXiv:1705.02894)."""
-    return F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
+class ProjectedDiscriminator(nn.Module):
+    """Heads on the maps of a frozen ImageNet network (Projected GANs, arXiv:2111.01007), and one on pixels.
+
+    Every head sees the coarse picture's map beside the picture's.
+
+    Args:
+        network: a timm model that gives maps at strides 2 to 32; the last one is not looked at.
+        pictures: photographs that say how much each channel varies, (N, 3, H, W) in [-1, 1].
+        channels: width of the heads.
+    """
+
+    def __init__(self, network: nn.Module, pictures: Tensor, channels: int = 64) -> None:
+        super().__init__()
+        self.network = Frozen({"backbone": network})
+        with torch.no_grad():
+            maps = network(pictures)[:-1]
+        self.num_maps = len(maps)
+        for i, each in enumerate(maps):
+            self.register_buffer(f"deviation_{i}", each.float().std((0, 2, 3), keepdim=True).clamp_min(1e-3))
+        self.heads = nn.ModuleList(PatchHead(2 * each.shape[1], channels) for each in maps)
+        self.pixels = PatchHead(6, channels, (2, 2, 1))
+
+    def features(self, x: Tensor) -> Features:
+        """What the heads see of pixels (B, 3, H, W) in [-1, 1]; the last map is the pixels themselves."""
+        maps = self.network["backbone"](x)[:-1]
+        return [each / getattr(self, f"deviation_{i}") for i, each in enumerate(maps)] + [x]
+
+    def forward(self, features: Features, coarse: Features) -> list[Tensor]:
+        """Scores of every head, (B, 1, h, w) float32, high for real."""
+        heads = [*self.heads, self.pixels]
+        return [head(f, c).float() for head, f, c in zip(heads, features, coarse, strict=True)]
+
+
+def hinge_loss(real: list[Tensor], fake: list[Tensor]) -> Tensor:
+    """The discriminator's loss (arXiv:1705.02894), the mean over its heads."""
+    losses = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
+    return torch.stack(losses).mean()
+
+
+def generator_loss(fake: list[Tensor]) -> Tensor:
+    """How far from real each picture's scores are, (B,)."""
+    return -torch.stack([scores.mean((1, 2, 3)) for scores in fake]).mean(0)

@@ -18,12 +18,6 @@ from sprdiff.pipeline import SPRDiffPipeline
 MAX_SHARD_SIZE = "9MB"
 
 
-def find_part(name: str, run: Path) -> Path | None:
-    """The folder that holds the latest weights of a part: the diffusion stage refines what others made."""
-    folders = [run / "diffusion", run]
-    return next((folder for folder in folders if (folder / name).exists()), None)
-
-
 def main(
     run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that the stages wrote.")],
     checkpoint: Annotated[Path, typer.Argument(help="Folder to write; replaced as a whole.")],
@@ -33,14 +27,13 @@ def main(
     """Collect a run's parts into a checkpoint that SPRDiffPipeline.from_pretrained loads."""
     parts = {}
     for name in PART_CLASSES:
-        folder = find_part(name, run)
-        if folder is None:
+        if not (run / name).exists():
             typer.echo(f"{name} is not trained yet: it starts from its initial weights", err=True)
             parts[name] = build_part(name, PRESETS[preset])
             if name == "unet":
                 initialize(parts[name])
         else:
-            parts[name] = load_part(name, folder)
+            parts[name] = load_part(name, run)
     pipeline = SPRDiffPipeline(**parts, bit_price=bit_price)
     for part in pipeline.components.values():
         if hasattr(part, "half"):

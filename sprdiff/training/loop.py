@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,24 @@ SAVE_EVERY_MINUTES = 4.0
 DECAY_FROM = 0.6
 
 
+@dataclass(frozen=True)
+class StageOptions:
+    """What a run asks of a stage beyond its defaults.
+
+    Attributes:
+        without: what an ablation leaves out, of the stage's ``ablations``.
+        only: train these parts of the stage alone; none for all of them.
+        backbones: folder with the weights of the networks that teach, see
+            :func:`sprdiff.training.backbones.feature_network`.
+        taught: folder of the imitation stage's pictures, see :mod:`sprdiff.training.teacher`.
+    """
+
+    without: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    backbones: Path | None = None
+    taught: Path | None = None
+
+
 class Stage(ABC):
     """What one stage trains, and how.
 
@@ -35,11 +54,13 @@ class Stage(ABC):
         objective: the module whose parameters are trained; its forward returns a dict of losses with
             the total under ``loss``.
         batch_size, crop, max_zoom, graphics, learning_rate, ema_decay: settings of the loop.
-        ablations: what the stage can be trained without, by name; its constructor takes them as ``without``.
+        ablations, separable: what the stage can be trained without, and which of its parts alone; see
+            :class:`StageOptions`.
     """
 
     name: str
     ablations: tuple[str, ...] = ()
+    separable: tuple[str, ...] = ()
     objective: nn.Module
     batch_size: int = 16
     crop: int = 256
@@ -49,11 +70,19 @@ class Stage(ABC):
     ema_decay: float = 0.998
     gradient_clip: float = 0.5
 
-    def before_step(self, accelerator: Accelerator, batch: Tensor) -> None:
-        """Work of a stage before the objective's step, for example what frozen parts make of the batch."""
-        return None
+    def source(self, paths: list[Path], seed: int) -> Any:
+        """Where batches come from: something with ``batch(count)`` and a generator ``random``.
 
-    def after_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
+        Args:
+            paths: the photographs to train on.
+        """
+        return Crops(paths, self.crop, self.max_zoom, seed, self.graphics)
+
+    def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
+        """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""
+        return to_device(crops, accelerator)
+
+    def after_step(self, accelerator: Accelerator, batch: Any, progress: float) -> dict[str, Tensor]:
         """Work of a stage after the objective's step, for example a discriminator's; gives what to log."""
         return {}
 
@@ -68,6 +97,11 @@ class Stage(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the trained parts into ``folder``."""
+
+
+def to_device(pictures: Tensor, accelerator: Accelerator) -> Tensor:
+    """Pictures (B, C, H, W) where the objective is, channels last."""
+    return pictures.to(accelerator.device, memory_format=torch.channels_last)
 
 
 def learning_rate_factor(progress: float) -> float:
@@ -131,7 +165,7 @@ def run(
     console = Console(stderr=True)
     training, held_out = split(list_images(data))
     own_seed = seed + 1000 * accelerator.process_index
-    crops = Crops(training, stage.crop, stage.max_zoom, own_seed, stage.graphics)
+    crops = stage.source(training, own_seed)
     validation = validation_images(held_out) if accelerator.is_main_process else []
 
     stage.objective.to(accelerator.device, memory_format=torch.channels_last)
@@ -202,8 +236,7 @@ def run(
             warmup = min(1.0, (clock.step + 1) / 100)
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate * warmup * learning_rate_factor(progress)
-            batch = crops.batch(stage.batch_size).to(accelerator.device, memory_format=torch.channels_last)
-            stage.before_step(accelerator, batch)
+            batch = stage.before_step(accelerator, crops.batch(stage.batch_size))
             with accelerator.autocast():
                 losses = objective(batch, progress)
             optimizer.zero_grad()

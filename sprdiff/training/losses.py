@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from pytorch_msssim import ssim
-from torch import Tensor
+from torch import Tensor, nn
 
-from sprdiff.layers.colour import luma
+from sprdiff.metrics.deep import dists_network, lpips_network
+from sprdiff.training.frozen import Frozen
 
 
 def structure_loss(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -65,36 +68,29 @@ def grid_error(x_hat: Tensor, x: Tensor, cell: int) -> Tensor:
     return F.avg_pool2d(phases, 5, 1).abs().mean()
 
 
-def patch_distribution_loss(x_hat: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """How much the small patches of two pictures differ as sets, in windows of up to 32 x 32 positions.
+class PerceptualLoss(nn.Module):
+    """LPIPS (VGG-16, arXiv:1801.03924) and DISTS (arXiv:2004.07728) as losses.
 
-    Texture that lies elsewhere than in the original costs nothing here; texture that is too weak, too strong
-    or of another kind does: blur, but dots and screens as well. Sliced Wasserstein distance (Elnekave and
-    Weiss 2022, arXiv:2203.11862): in three octaves of a Laplacian pyramid of luma, patches of 5 x 5 are
-    projected on random directions, new ones at each call, and the sorted projections compared.
+    Features are taken in whatever precision autocast says, DISTS's statistics of them in float32. LPIPS with
+    AlexNet is in no loss, so that one yardstick stays independent.
 
-    Args:
-        x_hat, x: pixels (B, 3, H, W) in [-1, 1], sides at least 32 and divisible by 8.
-        weight: of each picture, (B,).
+    Raises:
+        WeightsError: the weights are neither in torch's cache nor can they be downloaded.
     """
-    patch, directions = 5, 4
-    loss = x.new_zeros(())
-    with torch.autocast(x.device.type, enabled=False):
-        pair = luma(torch.cat([x_hat.float(), x.float()]))
-        for _ in range(3):
-            low = F.avg_pool2d(pair, 2)
-            band = pair - F.interpolate(low, scale_factor=2.0, mode="bilinear")
-            filters = torch.randn(directions, 1, patch, patch, device=x.device)
-            projected = F.conv2d(band, filters / filters.flatten(1).norm(dim=1)[:, None, None, None])
-            sides = projected.shape[-2:]
-            window = min(32, *sides)
-            rows, columns = (side // window for side in sides)
-            # At a random place, so that no border of a window lies anywhere for long.
-            top, left = (int(torch.randint(side % window + 1, ())) for side in sides)
-            inside = projected[..., top : top + rows * window, left : left + columns * window]
-            windows = inside.unflatten(-1, (columns, window)).unflatten(-3, (rows, window))
-            ordered = windows.transpose(-3, -2).flatten(-2).sort(dim=-1).values
-            fake, real = ordered.chunk(2)
-            loss = loss + ((fake - real).abs().mean((1, 2, 3, 4)) * weight).mean()
-            pair = low
-    return loss
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Copies: those of the metrics stay on their device.
+        lpips, dists = copy.deepcopy(lpips_network("vgg")), copy.deepcopy(dists_network())
+        self.networks = Frozen({"lpips": lpips, "dists": dists})
+        forward_once = dists.forward_once
+        # Covariances are small differences of large numbers: bfloat16 would leave nothing of them.
+        dists.forward_once = lambda x: [each.float() for each in forward_once(x)]
+
+    def lpips(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Of pixels (B, 3, H, W) in [-1, 1], (B,)."""
+        return self.networks["lpips"](x_hat, x).float().flatten()
+
+    def dists(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Of pixels (B, 3, H, W) in [-1, 1], (B,)."""
+        return self.networks["dists"](x_hat / 2 + 0.5, x / 2 + 0.5).flatten()

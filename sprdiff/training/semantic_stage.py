@@ -1,190 +1,182 @@
-"""The stage that trains the semantic encoder: self-distillation without labels.
+"""The stage that trains the semantic encoder: from a coarse picture, the features of the original.
 
-DINO on the class token (arXiv:2104.14294) and iBOT on masked patch tokens (arXiv:2111.07832), with
-Sinkhorn-Knopp centring of the teacher (SwAV, arXiv:2006.09882), as in DINOv2 (arXiv:2304.07193).
+Distilled from a network that was trained on ImageNet (Hinton et al. 2015, arXiv:1503.02531; for features:
+FitNets, arXiv:1412.6550). The student mostly sees coarse pictures and is asked what the teacher sees in the
+original: at the decoder it will have nothing else to look at.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
 from sprdiff.config import ModelConfig
-from sprdiff.parts import build_part, save_part
+from sprdiff.encoders.semantic import semantic_tokens
+from sprdiff.parts import build_part, load_part, save_part
+from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
-from sprdiff.training.loop import Stage
+from sprdiff.training.frozen import CodecPreview, Frozen
+from sprdiff.training.loop import Stage, StageOptions
+from sprdiff.training.transform_stages import draw_qualities
 
-GLOBAL_SIZE, LOCAL_SIZE = 128, 64
-NUM_LOCAL = 2
-NUM_PROTOTYPES = 1024
-STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.06
-MASK_SHARE = (0.15, 0.5)
-
-_MEAN = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
-_STD = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
-
-
-# The encoder must also read blurred pictures: at the decoder it sees the coarse one.
-_APPEARANCE = v2.Compose(
-    [
-        v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.2)], p=0.7),
-        v2.RandomGrayscale(0.1),
-        v2.RandomApply([v2.GaussianBlur(7, sigma=(0.3, 2.5))], p=0.5),
-    ]
-)
-_APPEARANCE_GROUP = 4
+TEACHER = "tf_efficientnet_lite2"
+# Of the teacher's maps: strides 16 and 32.
+MAPS = (3, 4)
+# The share of pictures that the student sees as they are: at the encoder it sees originals.
+SHARE_OF_ORIGINALS = 0.25
+CONTRAST_WEIGHT, TEMPERATURE = 0.3, 0.1
 
 
-def _views(pictures: Tensor, size: int, scale: tuple[float, float]) -> Tensor:
-    """Random views (B, 3, size, size) of pictures (B, 3, H, W) in [0, 1], normalized for the transformer.
+class Knowledge(NamedTuple):
+    """What the teacher sees, or the student predicts; every channel of zero mean and unit variance.
 
-    Every picture has its own crop; groups of four share their colours and blur, which is several times
-    faster than one by one.
+    Attributes:
+        fine, broad: maps at stride 16 and 32, (B, C, H, W).
+        whole: of the whole picture, (B, C).
     """
-    crop = v2.RandomResizedCrop(size, scale=scale, ratio=(0.8, 1.25), antialias=True)
-    views = torch.stack([crop(picture) for picture in pictures])
-    views = torch.cat([_APPEARANCE(group) for group in views.split(_APPEARANCE_GROUP)])
-    return (views - _MEAN.to(views.device)) / _STD.to(views.device)
+
+    fine: Tensor
+    broad: Tensor
+    whole: Tensor
 
 
-class _Head(nn.Module):
-    """Tokens to scores of prototypes: a small network, unit length, and directions of unit length."""
+class Teacher(nn.Module):
+    """A frozen network's maps, standardized over photographs.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        network: gives maps at strides 2 to 32.
+        pictures: photographs to take means and deviations of, (N, 3, H, W) in [-1, 1].
+    """
+
+    def __init__(self, network: nn.Module, pictures: Tensor) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(channels, 384), nn.GELU(), nn.Linear(384, 128))
-        self.prototypes = nn.Linear(128, NUM_PROTOTYPES, bias=False)
+        self.network = Frozen({"backbone": network})
+        with torch.no_grad():
+            fine, broad, whole = self._look(pictures)
+        for name, value in (("fine", fine), ("broad", broad), ("whole", whole[..., None, None])):
+            std, mean = torch.std_mean(value, (0, 2, 3), keepdim=True)
+            self.register_buffer(f"{name}_mean", mean)
+            self.register_buffer(f"{name}_std", std.clamp_min(1e-3))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        directions = F.normalize(self.prototypes.weight, dim=1)
-        return F.linear(F.normalize(self.net(tokens), dim=-1), directions)
+    def _look(self, x: Tensor) -> Knowledge:
+        maps = self.network["backbone"](x)
+        fine, broad = (maps[i].float() for i in MAPS)
+        return Knowledge(fine, broad, broad.mean((2, 3)))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Knowledge:
+        fine, broad, whole = self._look(x)
+        whole = (whole[..., None, None] - self.whole_mean) / self.whole_std
+        return Knowledge(
+            (fine - self.fine_mean) / self.fine_std,
+            (broad - self.broad_mean) / self.broad_std,
+            whole[..., 0, 0],
+        )
 
 
-class _Network(nn.Module):
-    def __init__(self, encoder: nn.Module) -> None:
+class Student(nn.Module):
+    """The semantic encoder and the heads that speak the teacher's language; the heads are not kept."""
+
+    def __init__(self, encoder: nn.Module, fine: int, broad: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.class_head = _Head(encoder.config.hidden_size)
-        self.patch_head = _Head(encoder.config.hidden_size)
+        channels = encoder.config.hidden_size
+        self.fine = nn.Linear(channels, fine)
+        self.broad = nn.Linear(channels, broad)
+        self.whole = nn.Linear(channels, broad)
 
-    def forward(self, views: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores of the class token (B, K) and of the patch tokens (B, T, K)."""
-        tokens = self.encoder(pixel_values=views, bool_masked_pos=mask).last_hidden_state
-        return self.class_head(tokens[:, 0]), self.patch_head(tokens[:, 1:])
-
-
-@torch.no_grad()
-def sinkhorn(scores: Tensor, iterations: int = 3) -> Tensor:
-    """Assignments (N, K) of N samples to K prototypes, each prototype used about equally often."""
-    q = torch.exp(scores.float() / TEACHER_TEMPERATURE)
-    for _ in range(iterations):
-        q = q / q.sum(0, keepdim=True)
-        q = q / q.sum(1, keepdim=True)
-    return q
+    def forward(self, x: Tensor) -> Knowledge:
+        tokens = semantic_tokens(self.encoder, x)
+        size = (x.shape[-2] // 16, x.shape[-1] // 16)
+        fine, broad = (
+            head(tokens[:, 1:]).transpose(1, 2).unflatten(2, size).float() for head in (self.fine, self.broad)
+        )
+        return Knowledge(fine, F.avg_pool2d(broad, 2), self.whole(tokens[:, 0]).float())
 
 
-def _cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
-    return -(targets * F.log_softmax(scores.float() / STUDENT_TEMPERATURE, -1)).sum(-1).mean()
+def contrast(predicted: Tensor, target: Tensor) -> Tensor:
+    """How badly predictions (N, C) tell their own target among those of the batch (arXiv:1807.03748)."""
+    scores = F.normalize(predicted, dim=1) @ F.normalize(target, dim=1).T / TEMPERATURE
+    return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
 class SemanticObjective(nn.Module):
-    """The student, trained to say of one view what the teacher says of another, and of hidden patches."""
+    """Squared error of the predicted features, and contrast among the pictures of a batch."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, student: Student, teacher: Teacher, codec: CodecPreview) -> None:
         super().__init__()
-        self.student = _Network(encoder)
-        self._teacher = (copy.deepcopy(self.student).requires_grad_(False),)
-
-    @property
-    def teacher(self) -> _Network:
-        """The moving average of the student; what is kept as the semantic encoder."""
-        return self._teacher[0]
+        self.student = student
+        self.teacher = teacher
+        self.codec = codec
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
-        pictures = (x + 1) / 2
-        views = torch.cat([_views(pictures, GLOBAL_SIZE, (0.25, 1.0)) for _ in range(2)])
-        small = torch.cat([_views(pictures, LOCAL_SIZE, (0.05, 0.25)) for _ in range(NUM_LOCAL)])
-        patches = (GLOBAL_SIZE // 16) ** 2
-        shares = torch.empty(len(views), 1, device=x.device).uniform_(*MASK_SHARE)
-        # Half of the views are seen whole.
-        shares = shares * (torch.rand_like(shares) < 0.5)
-        mask = torch.rand(len(views), patches, device=x.device) < shares
-        with torch.no_grad():
-            teacher_class, teacher_patch = self.teacher(views)
-            first, second = teacher_class.chunk(2)
-            targets = [sinkhorn(first), sinkhorn(second)]
-            patch_targets = sinkhorn(teacher_patch[mask])
-        student_class, student_patch = self.student(views, mask)
-        local_class, _ = self.student(small)
-        first, second = student_class.chunk(2)
-        class_loss = (_cross_entropy(first, targets[1]) + _cross_entropy(second, targets[0])) / 2
-        for scores in local_class.chunk(NUM_LOCAL):
-            class_loss = (
-                class_loss + (_cross_entropy(scores, targets[0]) + _cross_entropy(scores, targets[1])) / 2
-            )
-        class_loss = class_loss / (1 + NUM_LOCAL)
-        patch_loss = _cross_entropy(student_patch[mask], patch_targets)
-        return {"loss": class_loss + patch_loss, "class": class_loss, "patch": patch_loss}
+        x_coarse = self.codec(x, draw_qualities(len(x), x.device))
+        original = torch.rand(len(x), 1, 1, 1, device=x.device) < SHARE_OF_ORIGINALS
+        predicted = self.student(torch.where(original, x, x_coarse))
+        target = self.teacher(x)
+        errors = {
+            name: (getattr(predicted, name) - getattr(target, name)).pow(2).mean()
+            for name in Knowledge._fields
+        }
+        told_apart = contrast(predicted.whole, target.whole)
+        loss = sum(errors.values()) + CONTRAST_WEIGHT * told_apart
+        return {"loss": loss, **errors, "contrast": told_apart}
 
 
 class SemanticStage(Stage):
-    """A small DINOv2 transformer trained from random weights on the photographs at hand."""
+    """A small DINOv2 transformer that learns from an ImageNet network what coarse pictures show."""
 
     name = "semantic"
-    batch_size, crop, max_zoom, learning_rate = 48, 192, 1.0, 1e-3
-    gradient_clip = 3.0
+    batch_size, crop, max_zoom, learning_rate = 24, 192, 1.5, 5e-4
+    gradient_clip = 1.0
+    qualities = (100, 130, 160)
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
-        encoder = build_part("semantic_encoder", config).train()
-        # For sequences of 65 tokens on a CPU two matrix products beat the fused attention's backward.
-        encoder.set_attn_implementation("eager")
-        self.objective = SemanticObjective(encoder)
-
-    def after_step(self, accelerator: Accelerator, batch: Tensor, progress: float) -> dict[str, Tensor]:
-        """The teacher's step."""
-        momentum = 1 - 0.01 * (1 + math.cos(math.pi * progress)) / 2
-        with torch.no_grad():
-            pairs = zip(self.objective.teacher.parameters(), self.objective.student.parameters(), strict=True)
-            for old, new in pairs:
-                old.lerp_(new, 1 - momentum)
-        return {}
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"teacher": self.objective.teacher}
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+        begun = (folder / "semantic_encoder").exists()
+        encoder = load_part("semantic_encoder", folder) if begun else build_part("semantic_encoder", config)
+        # For sequences of 145 tokens on a CPU two matrix products beat the fused attention's backward.
+        encoder.train().set_attn_implementation("eager")
+        teacher = Teacher(feature_network(TEACHER, options.backbones), data.batch(64))
+        student = Student(encoder, teacher.fine_mean.shape[1], teacher.broad_mean.shape[1])
+        self.objective = SemanticObjective(student, teacher, CodecPreview.load(folder))
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
-        """How well a held-out picture's left part finds its right part among all others, and collapse.
+        """How well coarse pictures tell what the teacher sees in the originals.
 
-        ``retrieval`` is the share of pictures whose other part is the nearest by cosine (chance 1 / N);
-        ``patch_rank`` the effective rank of patch tokens: a collapsed encoder has 1.
+        ``fine`` and ``broad`` are the explained shares of variance; ``retrieval`` the share of pictures whose
+        class token, made of the coarse picture, is nearest to that of its original (chance 1 / N).
         """
-        mean, std = _MEAN, _STD
-        classes, patches = [], []
-        for x in images:
-            picture = ((x + 1) / 2 - mean) / std
-            for part in (picture[..., :GLOBAL_SIZE], picture[..., -GLOBAL_SIZE:]):
-                tokens = self.objective.teacher.encoder(
-                    pixel_values=part[..., :GLOBAL_SIZE, :]
-                ).last_hidden_state
-                classes.append(tokens[0, 0])
-                patches.append(tokens[0, 1:])
-        classes = F.normalize(torch.stack(classes) - torch.stack(classes).mean(0), dim=1)
-        left, right = classes[0::2], classes[1::2]
-        nearest = (left @ right.T).argmax(1)
-        retrieval = (nearest == torch.arange(len(left))).float().mean()
-        tokens = torch.cat(patches)
-        spectrum = torch.linalg.svdvals(tokens - tokens.mean(0)) ** 2
-        share = spectrum / spectrum.sum()
-        rank = torch.exp(-(share * share.clamp_min(1e-12).log()).sum())
-        return [{"retrieval": float(retrieval), "patch_rank": float(rank)}]
+        objective, rows = self.objective, []
+        encoder = objective.student.encoder
+        originals = torch.stack([semantic_tokens(encoder, x)[0, 0] for x in images])
+        for quality in self.qualities:
+            explained: dict[str, list[float]] = {"fine": [], "broad": []}
+            tokens = []
+            for x in images:
+                x_coarse = objective.codec(x, torch.tensor([float(quality)], device=x.device))
+                predicted, target = objective.student(x_coarse), objective.teacher(x)
+                for name, values in explained.items():
+                    p, t = getattr(predicted, name), getattr(target, name)
+                    values.append(float(1 - (p - t).pow(2).mean() / t.pow(2).mean()))
+                tokens.append(semantic_tokens(encoder, x_coarse)[0, 0])
+            means = {name: sum(values) / len(values) for name, values in explained.items()}
+            found = retrieval(torch.stack(tokens), originals)
+            rows.append({"quality": quality, **means, "retrieval": found})
+        return rows
 
     def save(self, folder: Path) -> None:
-        save_part(self.objective.teacher.encoder, folder / "semantic_encoder")
+        save_part(self.objective.student.encoder, folder / "semantic_encoder")
+
+
+def retrieval(queries: Tensor, gallery: Tensor) -> float:
+    """The share of queries (N, D) whose nearest of the gallery (N, D), by cosine, is the one at their place.
+
+    The gallery's mean is taken off first: what all pictures share says nothing.
+    """
+    mean = gallery.mean(0)
+    scores = F.normalize(queries - mean, dim=1) @ F.normalize(gallery - mean, dim=1).T
+    return float((scores.argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from sprdiff.training.diffusion_stage import DiffusionStage
+from sprdiff.training.imitation_stage import ImitationStage
 from sprdiff.training.loop import Stage
 from sprdiff.training.semantic_stage import SemanticStage
 from sprdiff.training.transform_stages import CodecStage, DistortionStage, VAEStage
 
 STAGES: dict[str, type[Stage]] = {
-    stage.name: stage for stage in (VAEStage, DistortionStage, SemanticStage, CodecStage, DiffusionStage)
+    stage.name: stage
+    for stage in (VAEStage, DistortionStage, SemanticStage, CodecStage, ImitationStage, DiffusionStage)
 }

@@ -17,7 +17,8 @@ from sprdiff.layers.klt import klt, to_blocks
 from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.data import Crops
-from sprdiff.training.loop import Stage
+from sprdiff.training.frozen import Frozen
+from sprdiff.training.loop import Stage, StageOptions
 from sprdiff.training.losses import structure_loss
 
 # Quantizer steps at the lowest and highest quality, for pixels in 0..255, and the step at which the
@@ -71,29 +72,28 @@ class VAEObjective(nn.Module):
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
         self.vae = vae
-        # What is made of noise is learned in the diffusion stage.
-        vae.noise.requires_grad_(False)
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         latents = self.vae.encode(x)
         # Noise makes the latent space smooth: what the diffusion model gets slightly wrong stays slight.
-        x_hat = self.vae.decode(latents + 0.05 * torch.randn_like(latents)).float()
+        x_hat = self.vae.decode(latents + 0.01 * torch.randn_like(latents)).float()
         error = x_hat - x
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        variance = latents.float().pow(2).mean((0, 2, 3))
-        loss = error.abs().mean() + 2 * error.pow(2).mean() + edges + 0.02 * F.relu(variance - 1).mean()
-        return {"loss": loss, "mse": error.pow(2).mean(), "variance": variance.mean()}
+        variance = latents.float().pow(2).mean()
+        loss = error.abs().mean() + 2 * error.pow(2).mean() + edges + 0.02 * F.relu(variance - 1)
+        return {"loss": loss, "mse": error.pow(2).mean(), "variance": variance}
 
 
 class VAEStage(Stage):
-    """The autoencoder, from the KLT of 8 x 8 blocks."""
+    """The autoencoder, from the KLT of its blocks; every later stage keeps it as it is."""
 
     name = "vae"
     batch_size, crop, max_zoom, learning_rate = 32, 128, 1.0, 8e-4
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.vae = build_part("vae", config)
-        self.vae.init_from_klt(*block_statistics(data, 8, self.vae.config.latent_channels))
+        config = self.vae.config
+        self.vae.init_from_klt(*block_statistics(data, config.stride, config.latent_channels))
         self.objective = VAEObjective(self.vae)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
@@ -111,7 +111,6 @@ class CodecObjective(nn.Module):
     Lagrangian, so that no end of the range drowns the other.
     """
 
-    latents_weight = 0.02
     # Structure beside MSE keeps contrast that costs few bits; of little weight, so that PSNR hardly suffers.
     structure_weight = 0.06
 
@@ -127,47 +126,42 @@ class CodecObjective(nn.Module):
         self.noisy_until = noisy_until
         self.without = without
         self.trained = nn.ModuleDict(parts)
-        # In a tuple, so that the frozen parts are not this module's parameters.
-        self._frozen = (frozen,)
+        self.frozen = Frozen(frozen)
         self.with_fusion = with_fusion
 
-    def analysis(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """y and the VAE latents of pixels in [-1, 1]."""
-        frozen = self._frozen[0]
-        with torch.no_grad():
-            latents = encode_latents(frozen["vae"], x)
+    def analysis(self, x: Tensor) -> Tensor:
+        """y of pixels in [-1, 1]."""
         if not self.with_fusion:
-            return self.trained["distortion_encoder"](x), latents
+            return self.trained["distortion_encoder"](x)
         with torch.no_grad():
-            f_dist = frozen["distortion_encoder"](x)
-            f_sem = semantic_features(frozen["semantic_encoder"], x)
+            vae = self.frozen["vae"]
+            f_vae = vae_features(vae, encode_latents(vae, x))
+            f_dist = self.frozen["distortion_encoder"](x)
+            f_sem = semantic_features(self.frozen["semantic_encoder"], x)
         if "f_dist" in self.without:
             f_dist = torch.zeros_like(f_dist)
         if "f_sem" in self.without:
             f_sem = torch.zeros_like(f_sem)
-        return self.trained["fusion"](vae_features(latents), f_dist, f_sem), latents
+        return self.trained["fusion"](f_vae, f_dist, f_sem)
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         quality = draw_qualities(len(x), x.device)
-        y, latents = self.analysis(x)
+        y = self.analysis(x)
         rate = "noisy" if progress < self.noisy_until else "mixed"
         out = self.trained["latent_codec"](y, quality, rate)
-        x_coarse, latents_hat = self.trained["coarse"](out.y_hat, quality)
+        x_coarse = self.trained["coarse"](out.y_hat, quality)
         bpp = (out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2])
         mse = (x_coarse.float() - x).pow(2).mean((1, 2, 3)) * 127.5**2
-        latents_mse = (latents_hat.float() - latents.float()).pow(2).mean((1, 2, 3))
         price = lmbda(quality)
         weight = (LAMBDA_REFERENCE / price).sqrt()
         structure = structure_loss(x_coarse, x)
-        loss = (weight * (bpp + price * mse)).mean() + self.latents_weight * latents_mse.mean()
-        loss = loss + self.structure_weight * structure
+        loss = (weight * (bpp + price * mse)).mean() + self.structure_weight * structure
         return {
             "loss": loss,
             "bpp": bpp.mean(),
             "bpp_z": (out.bits_z / (x.shape[-1] * x.shape[-2])).mean(),
             "mse": mse.mean(),
             "structure": structure,
-            "latents": latents_mse.mean(),
         }
 
 
@@ -182,9 +176,9 @@ class _RateDistortionStage(Stage):
             bpps, psnrs = [], []
             for x in images[:12]:
                 quality = torch.tensor([float(value)])
-                y, _ = self.objective.analysis(x)
+                y = self.objective.analysis(x)
                 out = self.trained["latent_codec"](y, quality, "rounded")
-                x_coarse, _ = self.trained["coarse"](out.y_hat, quality)
+                x_coarse = self.trained["coarse"](out.y_hat, quality)
                 bpps.append(float(out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2]))
                 psnrs.append(psnr_db(x_coarse, x))
             rows.append(
@@ -206,8 +200,7 @@ class DistortionStage(_RateDistortionStage):
 
     name = "distortion"
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops) -> None:
-        vae = load_part("vae", folder).requires_grad_(False)
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.trained = {
             name: build_part(name, config) for name in ("distortion_encoder", "latent_codec", "coarse")
         }
@@ -215,9 +208,9 @@ class DistortionStage(_RateDistortionStage):
         codec = self.trained["latent_codec"]
         self.trained["distortion_encoder"].init_from_klt(basis)
         codec.init_from_statistics(rms, step_sizes(codec.config.num_anchors))
-        self.trained["coarse"].init_from_klt(basis, rms, vae.klt.weight[:, :, 0, 0])
+        self.trained["coarse"].init_from_klt(basis, rms)
         self.objective = CodecObjective(
-            self.trained, {"vae": vae}, with_fusion=False, noisy_until=NOISY_UNTIL[self.name]
+            self.trained, {}, with_fusion=False, noisy_until=NOISY_UNTIL[self.name]
         )
 
     def save(self, folder: Path) -> None:
@@ -236,15 +229,11 @@ class CodecStage(_RateDistortionStage):
 
     name = "codec"
     ablations = ("f_dist", "f_sem")
+    separable = ("fusion", "latent_codec", "coarse")
     learning_rate = 4e-4
 
-    def __init__(
-        self, config: ModelConfig, folder: Path, data: Crops, without: frozenset[str] = frozenset()
-    ) -> None:
-        frozen = {
-            name: load_part(name, folder).requires_grad_(False)
-            for name in ("vae", "distortion_encoder", "semantic_encoder")
-        }
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+        frozen = {name: load_part(name, folder) for name in ("vae", "distortion_encoder", "semantic_encoder")}
         begun = (folder / "fusion").exists()
         start = folder if begun else folder / "distortion"
         fusion = load_part("fusion", folder).train() if begun else build_part("fusion", config)
@@ -256,5 +245,11 @@ class CodecStage(_RateDistortionStage):
         self.trained = {"fusion": fusion}
         self.trained |= {name: load_part(name, start).train() for name in ("latent_codec", "coarse")}
         self.objective = CodecObjective(
-            self.trained, frozen, with_fusion=True, noisy_until=NOISY_UNTIL[self.name], without=without
+            self.trained,
+            frozen,
+            with_fusion=True,
+            noisy_until=NOISY_UNTIL[self.name],
+            without=options.without,
         )
+        for name in options.only and self.trained.keys() - options.only:
+            self.trained[name].requires_grad_(False)

@@ -126,8 +126,9 @@ HOW_STEPS = (
     ),
     (
         "One diffusion step",
-        "A U-Net, guided by both, turns the coarse latents into detailed ones. What the VAE decoder draws "
-        "from them gives the coarse picture its details; its colours stay.",
+        "The coarse picture goes into the VAE's latent space and is half buried in noise, deeper where bits "
+        "are few. In one step a U-Net, guided by both conditions, makes clean and detailed latents of it, "
+        "and the VAE decoder a picture. The colours of large areas stay those of the coarse one.",
     ),
 )
 HOW_PAPER = (
