@@ -121,7 +121,7 @@ DETAILS = (
     ("face", "astronaut.png", (172, 72)),
     ("hair", "astronaut.png", (96, 20)),
     ("eyes", "chelsea.png", (112, 64)),
-    ("lettering", "rocket.jpg", (250, 250)),
+    ("edges", "rocket.jpg", (250, 250)),
     ("sky", "rocket.jpg", (60, 40)),
     ("text", "text.png", (40, 40)),
     ("brick", "brick.png", (200, 200)),

@@ -23,14 +23,14 @@ from sprdiff.training.losses import PerceptualLoss, flat_error, grid_error, stru
 from sprdiff.training.refiner import Batch, Refiner, load_refiner, save_refiner
 from sprdiff.training.transform_stages import draw_qualities, psnr_db
 
-WEIGHTS = {"l1": 0.3, "low": 4.0, "structure": 0.3, "flat": 2.0, "grid": 4.0, "perceptual": 2.0}
+WEIGHTS = {"l1": 0.3, "low": 4.0, "structure": 0.3, "flat": 6.0, "grid": 60.0, "perceptual": 2.0}
 # Side of the cells whose mean colours ``low`` compares.
 LOW_CELL = 8
 ADVERSARY = "tf_efficientnet_lite0"
 ADVERSARY_LEARNING_RATE = 3e-4
 ADVERSARY_STARTS, ADVERSARY_RAMP = 0.03, 0.05
 # The adversary's gradient on a picture, as a share of that of the perceptual loss: left alone it takes over.
-ADVERSARY_SHARE = 0.3
+ADVERSARY_SHARE = 0.5
 # The quality at which that is its share, by how much quality must fall for twice as much, and the bounds.
 REALISM_REFERENCE, REALISM_DOUBLES = 140.0, 60.0
 REALISM_RANGE = (0.4, 1.5)
