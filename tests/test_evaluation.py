@@ -244,6 +244,11 @@ def test_rows_of_other_settings_are_not_mixed(folder, tmp_path):
     _evaluate(folder, out, bpps=[1.0])
     with pytest.raises(SettingsError, match=r"holds rows with metrics .*psnr-rgb.*, now it is .*ms-ssim-rgb"):
         _evaluate(folder, out, metrics=["ms-ssim-rgb"])
+    # As versions left it that could take more than one step.
+    path = out / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_inference_steps": 4}))
+    with pytest.raises(SettingsError, match="holds rows with 4 diffusion steps, now there is one"):
+        _evaluate(folder, out, bpps=[1.0])
 
 
 def test_another_checkpoint_makes_its_rows_anew_and_keeps_those_of_the_baselines(folder, tmp_path):

@@ -37,8 +37,13 @@ def check_settings(earlier: dict[str, Any] | None, plan: Plan) -> None:
     The checkpoint may be another one: the rows of SPRDiff are then made anew, those of baselines stay.
 
     Raises:
-        SettingsError: other metrics.
+        SettingsError: other metrics, or rows of an earlier version with more diffusion steps than one.
     """
+    if earlier is not None and earlier.get("num_inference_steps", 1) != 1:
+        raise SettingsError(
+            f"{plan.out} holds rows with {earlier['num_inference_steps']} diffusion steps, now there is one; "
+            "choose another output folder."
+        )
     for key, value in _lasting(plan).items():
         if earlier is not None and earlier[key] != value:
             raise SettingsError(

@@ -51,7 +51,6 @@ class ProjectedDiscriminator(nn.Module):
         self.network = Frozen({"backbone": network})
         with torch.no_grad():
             maps = network(pictures)[:-1]
-        self.num_maps = len(maps)
         for i, each in enumerate(maps):
             self.register_buffer(f"deviation_{i}", each.float().std((0, 2, 3), keepdim=True).clamp_min(1e-3))
         self.heads = nn.ModuleList(PatchHead(2 * each.shape[1], channels) for each in maps)
