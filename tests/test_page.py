@@ -620,7 +620,10 @@ def test_published_curves_are_chosen_by_set_metric_and_method(page):
     before = page.count(".p-line")
     page.find(".p-row input").click()
     assert page.count(".p-line") == before - 1
-    assert page.count(".p-row") == page.count(".p-row a[href^='https://']")
+    # What others reported links to its source; what was measured here has none to link to.
+    assert page.count(".p-row.p-ours") == 2, "coarse and final stand beside the published curves"
+    assert page.count(".p-row a[href^='https://']") == page.count(".p-row:not(.p-ours)") > 5
+    assert page.count(".p-row.p-ours a") == 0
     page.driver.find_element(By.XPATH, "//*[@class='v-group p-sets']/button[text()='DIV2K']").click()
     assert page.find(".published h2").text == "DIV2K"
     labels = page.run("return [...document.querySelectorAll('.p-metrics button')].map(b => b.textContent)")
