@@ -130,6 +130,42 @@ def test_dists_against_the_paper(torch_cache):
     assert metrics.dists(reference, reference) == pytest.approx(0, abs=1e-5)
 
 
+def test_features_of_a_reference_are_computed_once():
+    seen = []
+
+    def extract(x):
+        seen.append(x)
+        return 2 * x
+
+    features = deep.ReferenceFeatures(extract)
+    first, second = torch.rand(2, 1, 3, 16, 16)
+    for _ in range(2):
+        features.remember(first)
+        assert torch.equal(features(first), 2 * first) and torch.equal(features(second), 2 * second)
+    assert [each is first for each in seen] == [True, False, False]
+    features.remember(second)
+    assert torch.equal(features(first), 2 * first)
+    large = torch.zeros(1, 3, 2, deep.REMEMBERED_PIXELS // 2 + 1)
+    features.remember(large)
+    assert features.kept is None
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_a_remembered_reference_changes_no_figure(torch_cache, name):
+    for backbone in ("alexnet", "vgg16"):
+        store_random_backbone(torch_cache, backbone)
+    store_random_dists(torch_cache)
+    first, second = smooth_picture(40, 48), noisy(smooth_picture(40, 48), 60)
+    pairs = [(first, noisy(first, 20)), (first, noisy(first, 40)), (second, first), (first, second)]
+    expected = []
+    for pair in pairs:
+        deep.lpips_network.cache_clear()
+        deep.dists_network.cache_clear()
+        expected.append(measure(*pair, [name])[name].value)
+    assert len(set(expected)) > 2
+    assert [measure(*pair, [name])[name].value for pair in pairs] == expected
+
+
 def test_loading_weights_prints_nothing(torch_cache, capfd):
     store_random_backbone(torch_cache, "alexnet")
     with warnings.catch_warnings():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from sprdiff.metrics.backbones import built_once, cached_weights
 from sprdiff.metrics.inputs import Picture, batches
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 ALEX_SMALLEST_SIDE = 31
 """Pixels: below, AlexNet's second pooling has nothing left to pool."""
+
+REMEMBERED_PIXELS = 1 << 19
+"""The features of a larger reference are not kept: with VGG-16 they take 488 bytes a pixel."""
 
 
 def lpips_alex(reference: Picture, image: Picture) -> float:
@@ -26,13 +30,13 @@ def lpips_alex(reference: Picture, image: Picture) -> float:
         WeightsError: AlexNet's weights are neither in torch's cache nor can they be downloaded.
     """
     first, second = batches(reference, image, top=1, smallest_side=ALEX_SMALLEST_SIDE)
-    return _distance(lpips_network("alex"), 2 * first - 1, 2 * second - 1)
+    return _lpips("alex", first, second)
 
 
 def lpips_vgg(reference: Picture, image: Picture) -> float:
     """LPIPS 0.1 with VGG-16; otherwise as ``lpips_alex``, any size from 16 x 16."""
     first, second = batches(reference, image, top=1, smallest_side=16)
-    return _distance(lpips_network("vgg"), 2 * first - 1, 2 * second - 1)
+    return _lpips("vgg", first, second)
 
 
 def dists(reference: Picture, image: Picture) -> float:
@@ -46,14 +50,52 @@ def dists(reference: Picture, image: Picture) -> float:
         WeightsError: the weights are neither in torch's cache nor can they be downloaded.
     """
     first, second = batches(reference, image, top=1, smallest_side=16)
-    return _distance(dists_network(), first, second)
-
-
-def _distance(network: torch.nn.Module, first: torch.Tensor, second: torch.Tensor) -> float:
     import torch
 
+    network = dists_network()
     with torch.no_grad():
+        network.forward_once.remember(first)
         return network(first, second).item()
+
+
+def _lpips(net: str, first: torch.Tensor, second: torch.Tensor) -> float:
+    """Of pictures (1, 3, H, W) in [0, 1]."""
+    import torch
+
+    network = lpips_network(net)
+    first, second = 2 * first - 1, 2 * second - 1
+    with torch.no_grad():
+        network.net.forward.remember(network.scaling_layer(first))
+        return network(first, second).item()
+
+
+class ReferenceFeatures:
+    """A network's feature extractor that keeps those of a reference.
+
+    A comparison measures many pictures against one original, and these networks take most of its time: half
+    of it is saved where the original goes through them only once.
+
+    Args:
+        extract: features of pictures (B, 3, H, W).
+    """
+
+    def __init__(self, extract: Callable[[torch.Tensor], Any]) -> None:
+        self.extract = extract
+        self.kept: tuple[torch.Tensor, Any] | None = None
+
+    def remember(self, reference: torch.Tensor) -> None:
+        """Keep the features of a reference (1, 3, H, W), unless they are kept already or it is too large."""
+        if not self._kept(reference):
+            small = reference.shape[-2] * reference.shape[-1] <= REMEMBERED_PIXELS
+            self.kept = (reference, self.extract(reference)) if small else None
+
+    def __call__(self, x: torch.Tensor) -> Any:
+        kept = self._kept(x)
+        return kept[1] if kept else self.extract(x)
+
+    def _kept(self, x: torch.Tensor) -> tuple[torch.Tensor, Any] | None:
+        kept = self.kept  # read once: another thread may measure against another reference
+        return kept if kept is not None and kept[0].equal(x) else None
 
 
 @built_once
@@ -70,7 +112,9 @@ def lpips_network(net: str) -> torch.nn.Module:
     _fetch_torchvision(weights.url)
     with warnings.catch_warnings():  # lpips uses an argument that torchvision has deprecated
         warnings.simplefilter("ignore", UserWarning)
-        return lpips.LPIPS(net=net, verbose=False).eval()
+        network = lpips.LPIPS(net=net, verbose=False).eval()
+    network.net.forward = ReferenceFeatures(network.net.forward)
+    return network
 
 
 @built_once
@@ -89,6 +133,7 @@ def dists_network() -> torch.nn.Module:
     network = DISTS(pretrained=False)  # it would print to stdout while loading; so do that here
     learned = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict({name: learned[name] for name in ("alpha", "beta")}, strict=False)
+    network.forward_once = ReferenceFeatures(network.forward_once)
     return network.eval()
 
 
