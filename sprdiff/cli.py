@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the name of the program; those of the process by default.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    console.quiet_libraries()
     try:
         code = app(arguments or ["--help"], prog_name="python -m sprdiff", standalone_mode=False) or 0
         if code == _INTERRUPTED:  # typer has turned Ctrl-C into this code and said nothing

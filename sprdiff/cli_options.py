@@ -44,4 +44,10 @@ def load_pipeline(model: str | None, progress: Progress | None = None) -> SPRDif
     """The pipeline of the option ``--model``."""
     if progress is not None:
         progress(0.0, "Loading the model")
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    # Theirs count parts and files of a second's work; the bar of the command is enough.
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
     return sprdiff.SPRDiffPipeline.from_pretrained(model or default_checkpoint())

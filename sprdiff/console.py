@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sprdiff.types import Progress as ProgressCallback
+
+
+def quiet_libraries() -> None:
+    """Keep what other libraries say about themselves off stderr: deprecations, and what they did not find.
+
+    Who asks Python for warnings (``-W``, ``PYTHONWARNINGS``) gets all of them.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # It misses kernels for 4-bit weights, which nothing here has.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ class SPRDiffPipeline(DiffusionPipeline):
                 raise WeightsError(f"{folder_or_id}: part {name} is a {found}, not a {expected.__name__}.")
         try:
             return super().from_pretrained(
-                str(folder), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+                str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise WeightsError(f"{folder_or_id} cannot be loaded: {error}") from error

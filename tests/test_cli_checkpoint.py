@@ -85,6 +85,7 @@ def test_a_process_of_its_own_loads_the_checkpoint(path, tmp_path, pipeline):
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "nobody looks at a bar in a pipe"
     assert json.loads(done.stdout)["num_bytes"] == stream.stat().st_size
     assert stream.read_bytes() == pipeline.compress(Image.open(path), quality=40)
 
