@@ -24,6 +24,7 @@ from sprdiff.metrics.rate import max_bytes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 Crop = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of the sides, in [0, 1]."""
@@ -31,6 +32,7 @@ Crop = tuple[float, float, float, float]
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 40 / 3, 7.5, 300
 MARGIN, GAP = 0.45, 0.28  # inches
 TITLE, FOOT, CAPTION = 0.66, 0.3, 0.98  # inches
+NARROWEST = 2.3  # inches: two metrics fit side by side into a caption
 MIN_CROP = 8  # pixels
 _INK, _SOFT, _ACCENT = "#171717", "#5c5c5c", "#b5330c"
 _SHORT = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM", "ms-ssim-y": "MS-SSIM luma", "lpips-alex": "LPIPS"}
@@ -85,11 +87,13 @@ def draw(record: Record, folder: Path, *, crop: Sequence[float] | None = None) -
     figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="white")
     FigureCanvasAgg(figure)  # which can say how long a text is
     budget = max_bytes(record["target_bpp"], record["width"], record["height"])
-    _text(figure, MARGIN, HEIGHT_INCHES - 0.52, record["source"] or "Comparison", size=18, weight="bold")
     about = (
         f"{record['width']} × {record['height']}, at most {record['target_bpp']:.3g} bpp ({budget:,} bytes)"
     )
-    _text(figure, WIDTH_INCHES - MARGIN, HEIGHT_INCHES - 0.52, about, size=12, color=_SOFT, align="right")
+    top = HEIGHT_INCHES - 0.52
+    beside = _text(figure, WIDTH_INCHES - MARGIN, top, about, size=12, color=_SOFT, align="right")
+    title = _text(figure, MARGIN, top, record["source"] or "Comparison", size=18, weight="bold")
+    _shorten(title, WIDTH_INCHES - 2 * MARGIN - GAP - _length(beside))
 
     rows = list(record["results"])
     best = {metric: best_text(rows, metric) for metric in _IN_CAPTION}
@@ -104,7 +108,7 @@ def draw(record: Record, folder: Path, *, crop: Sequence[float] | None = None) -
         else:
             with Image.open(folder / row["picture"]) as picture:
                 _draw_picture(axes, picture.convert("RGB"), crop)
-        _caption(figure, left, bottom, row, best, room=max(width, 2.0) + 0.5 * GAP)
+        _caption(figure, left, bottom, row, best, room=max(width, NARROWEST) + 0.5 * GAP)
     foot = "Every picture is decoded from a real file; bpp = 8 × its bytes / (width × height). SPRDiff"
     if record.get("fingerprint"):
         foot += f", model {record['fingerprint'][:12]}"
@@ -128,22 +132,27 @@ def write_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def _layout(count: int, ratio: float) -> list[tuple[float, float, float, float]]:
-    """Left, bottom, width, height in inches of each picture: the grid that makes them largest."""
+    """Left, bottom, width, height in inches of each picture: the grid that makes them largest.
+
+    No column is narrower than a caption, though its pictures may be.
+    """
     room_x = WIDTH_INCHES - 2 * MARGIN
     room_y = HEIGHT_INCHES - TITLE - FOOT - 0.15
     best: tuple[float, int, int] = (0.0, 1, 1)
     for columns in range(1, count + 1):
         lines = math.ceil(count / columns)
         width = (room_x - (columns - 1) * GAP) / columns
-        height = min(width / ratio, (room_y - lines * CAPTION) / lines)
-        best = max(best, (height, -lines, columns))
+        if columns == 1 or width >= NARROWEST:
+            height = min(width / ratio, (room_y - lines * CAPTION) / lines)
+            best = max(best, (height, -lines, columns))
     height, _, columns = best
     lines = math.ceil(count / columns)
     width = height * ratio
-    used_x = columns * width + (columns - 1) * GAP
-    # Captions are wider than portraits: columns are spread over the slide.
-    step = (room_x + GAP) / columns if used_x < 0.8 * room_x else width + GAP
-    left = MARGIN + max(0.0, (room_x - (columns - 1) * step - width) / 2) if step == width + GAP else MARGIN
+    slot = max(width, NARROWEST)
+    used_x = columns * slot + (columns - 1) * GAP
+    # Where much is left, columns are spread over the slide.
+    step = (room_x + GAP) / columns if used_x < 0.8 * room_x else slot + GAP
+    left = MARGIN + max(0.0, (room_x - (columns - 1) * step - slot) / 2)
     top = HEIGHT_INCHES - TITLE - max(0.0, (room_y - lines * (height + CAPTION)) / 2)
     return [
         (
@@ -204,24 +213,60 @@ def _caption(
         _text(figure, left, bottom - 0.2, "Original", size=13, weight="bold")
         return
     ours = row["method"].startswith("sprdiff")
-    _text(figure, left, bottom - 0.2, row["label"], size=13, weight="bold", color=_ACCENT if ours else _INK)
-    size = 9.6
-    _text(figure, left, bottom - 0.41, facts(row), size=size)
-    renderer = figure.canvas.get_renderer()
-    x, y = left, bottom - 0.59
+    name = _text(
+        figure, left, bottom - 0.2, row["label"], size=13, weight="bold", color=_ACCENT if ours else _INK
+    )
+    _shorten(name, room)
+    *parts, last = facts(row).split(", ")
+    y = _flow(
+        figure, left, bottom - 0.41, [(f"{part},", {}) for part in parts] + [(last, {})], room, gap=0.05
+    )
+    words = []
     for metric in _IN_CAPTION:
         text = value_text(row, metric)
-        if text is None:
-            continue
-        unit = " dB" if METRICS[metric].unit == "dB" else ""
-        weight = "bold" if text == best[metric] and not row["over_budget"] else "normal"
-        shown = f"{_SHORT.get(metric, METRICS[metric].label)} {text}{unit}"
-        drawn = _text(figure, x, y, shown, size=size, weight=weight, color=_SOFT)
-        long = drawn.get_window_extent(renderer).width / figure.dpi
+        if text is not None:
+            unit = " dB" if METRICS[metric].unit == "dB" else ""
+            weight = "bold" if text == best[metric] and not row["over_budget"] else "normal"
+            shown = f"{_SHORT.get(metric, METRICS[metric].label)} {text}{unit}"
+            words.append((shown, {"weight": weight, "color": _SOFT}))
+    _flow(figure, left, y - 0.18, words, room, gap=0.12)
+
+
+def _flow(
+    figure: Figure,
+    left: float,
+    y: float,
+    words: Sequence[tuple[str, dict[str, str]]],
+    room: float,
+    *,
+    gap: float,
+) -> float:
+    """Words beside each other, in lines of ``room`` inches; gives the height of the last line."""
+    x = left
+    for word, style in words:
+        drawn = _text(figure, x, y, word, size=9.6, **style)
+        long = _length(drawn)
         if x > left and x + long > left + room:
             x, y = left, y - 0.17
             drawn.set_position((x / WIDTH_INCHES, y / HEIGHT_INCHES))
-        x += long + 0.12
+        x += long + gap
+    return y
+
+
+def _length(text: Text) -> float:
+    """Inches."""
+    figure = text.get_figure(root=True)
+    return text.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
+
+
+def _shorten(text: Text, room: float) -> None:
+    """Leave out as much of the middle as does not fit into ``room`` inches."""
+    whole = text.get_text()
+    for left in range(len(whole) - 1, 0, -1):
+        if _length(text) <= room:
+            return
+        half = left // 2
+        text.set_text(f"{whole[: left - half]}…{whole[len(whole) - half :]}")
 
 
 def _text(
@@ -234,7 +279,7 @@ def _text(
     weight: str = "normal",
     color: str = _INK,
     align: str = "left",
-) -> Any:
+) -> Text:
     """Text at inches from the lower left corner of the slide."""
     return figure.text(
         x / WIDTH_INCHES,
