@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from huggingface_hub import EvalResult, ModelCard
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -56,6 +57,8 @@ def make(
     for path, text in ((ROOT / "README.md", readme_block(record)), (CARD, card_block(record))):
         if path.exists() and BEGIN in path.read_text(encoding="utf-8"):
             write_file(path, replaced(path.read_text(encoding="utf-8"), text))
+            if path == CARD:
+                write_file(path, with_model_index(path.read_text(encoding="utf-8"), record))
         else:
             print(f"{path} has no {BEGIN}, so the table is not put there:\n{text}", file=sys.stderr)
 
@@ -65,6 +68,28 @@ def replaced(text: str, block: str) -> str:
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{block}{END}{after}"
+
+
+def with_model_index(card: str, record: dict[str, Any]) -> str:
+    """A model card whose metadata hold the averages of the final picture, as the Hub shows them."""
+    known = ModelCard(card)
+    known.data.model_name = CARD.parent.name
+    known.data.eval_results = [
+        EvalResult(
+            task_type="image-to-image",
+            task_name="Image compression",
+            dataset_type=record["dataset"],
+            dataset_config=f"at most {row['target_bpp']:g} bits per pixel",  # a group of its own
+            dataset_name=f"{record['dataset'].capitalize()}, {row['images']} images",
+            metric_type=metric,
+            metric_name=AXES[metric].label,
+            metric_value=round(row["metrics"][metric]["mean"], 4),
+        )
+        for row in record["means"]
+        for metric in record["settings"]["metrics"]
+        if row["method"] == "sprdiff-final" and row["metrics"][metric]["mean"] is not None
+    ]
+    return str(known)
 
 
 def readme_block(record: dict[str, Any]) -> str:

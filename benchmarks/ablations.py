@@ -1,7 +1,7 @@
 """What each part brings, as markdown tables or JSON.
 
-    python benchmarks/ablations.py left-out KODAK                    # the finished model with a part left out
-    python benchmarks/ablations.py retrained PHOTOGRAPHS --out RUNS  # brief trainings without a part
+    python benchmarks/ablations.py left-out KODAK
+    python benchmarks/ablations.py retrained PHOTOGRAPHS --taught TAUGHT --out RUNS
 
 ``left-out`` decodes the same bytes again and again, each time without one part of the diffusion model: its
 U-Net (the latents of the coarse picture go straight to the VAE's decoder), its noise, or one of its two
@@ -218,6 +218,9 @@ def retrained_table(results: dict[str, dict[str, list[dict]]]) -> str:
 @app.command()
 def retrained(
     photographs: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="As in training.")],
+    taught: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="As for python -m sprdiff.training.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the runs.")],
     checkpoint: Annotated[Path, typer.Option(help="Where all of them start.")] = CHECKPOINT,
     minutes: Annotated[float, typer.Option(help="Of each run.")] = 6.0,
@@ -225,7 +228,9 @@ def retrained(
     as_json: Json = False,
 ) -> None:
     """Brief trainings without a part, from the same checkpoint."""
-    more = ["--backbones", str(backbones)] if backbones else []
+    more = ["--taught", str(taught)]
+    if backbones:
+        more += ["--backbones", str(backbones)]
     jobs = [(stage, part) for stage, parts in RETRAINED.items() for part in parts]
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(lambda job: train(*job, photographs, out, checkpoint, minutes, more), jobs))

@@ -45,7 +45,7 @@ TINY = ModelConfig(
         "block_out_channels": (64, 128, 192, 192),
         "layers_per_block": (2, 2, 1, 1),
         "down_block_types": ("DownBlock2D", "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "mid_block_type": None,
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
         "cross_attention_dim": 192,
         "attention_head_dim": 4,  # diffusers' name for the number of heads

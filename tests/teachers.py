@@ -10,9 +10,11 @@ import pytest
 import torch
 from conftest import make_photo
 from PIL import ImageFilter
+from tiny import SMALL
 from torch import Tensor, nn
 
 from sprdiff.training.data import Taught
+from sprdiff.training.real_esrgan import STAGES, RealESRGAN
 
 
 class FeatureNetwork(nn.Module):
@@ -58,20 +60,40 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.manual_seed(0)
         return FeatureNetwork().eval().requires_grad_(False)
 
-    for stage in ("semantic_stage", "diffusion_stage"):
-        monkeypatch.setattr(f"sprdiff.training.{stage}.feature_network", feature_network)
-    monkeypatch.setattr("sprdiff.training.diffusion_stage.PerceptualLoss", PerceptualLoss)
+    for module in ("semantic_stage", "restoration"):
+        monkeypatch.setattr(f"sprdiff.training.{module}.feature_network", feature_network)
+    monkeypatch.setattr("sprdiff.training.restoration.PerceptualLoss", PerceptualLoss)
+    monkeypatch.setattr("sprdiff.training.teacher_stage.RealESRGAN", small_teacher)
+
+
+def small_teacher() -> RealESRGAN:
+    """A teacher whose features the small configuration can follow."""
+    return RealESRGAN(blocks=4, channels=SMALL.conditions["pixel_channels"], growth=4)
+
+
+def write_ncnn(teacher: RealESRGAN, file: Path, half: bool = True) -> None:
+    """A teacher's weights as ncnn keeps them."""
+    parts = []
+    for layer in (each for each in teacher.modules() if isinstance(each, nn.Conv2d)):
+        if layer is not teacher.full_size:
+            weight = layer.weight.detach().numpy().astype(np.float16 if half else np.float32).tobytes()
+            padding = bytes(-len(weight) % 4)
+            tag = (0x01306B47 if half else 0).to_bytes(4, "little")
+            parts += [tag, weight, padding, layer.bias.detach().numpy().tobytes()]
+    file.write_bytes(b"".join(parts))
 
 
 def make_taught(seed: int, width: int = 136, height: int = 128) -> Taught:
-    """A photograph, a blurred one in place of its coarse picture, and one that is blurred less."""
+    """A photograph, a blurred one in place of its coarse picture, one blurred less, and random features."""
     photo = make_photo(width, height, seed)
     coarse, taught = (photo.filter(ImageFilter.GaussianBlur(radius)) for radius in (3, 1))
-    return Taught(*(np.asarray(each) for each in (photo, coarse, taught)), 100.0 + seed)
+    shape = (height // 4, width // 4, STAGES, SMALL.conditions["pixel_channels"])
+    features = np.random.default_rng(seed).normal(size=shape).astype(np.float16)
+    return Taught(*(np.asarray(each) for each in (photo, coarse, taught)), features, 100.0 + seed)
 
 
 def save_taught(folder: Path, count: int = 3) -> None:
-    """Files of the imitation stage."""
+    """Files of the stages that follow a teacher."""
     folder.mkdir()
     for seed in range(count):
         (folder / f"{seed}.npz").write_bytes(make_taught(seed).to_bytes())

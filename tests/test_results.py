@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 from PIL import Image
 from test_figures import make_summary
 
@@ -39,6 +40,8 @@ def check_results(fingerprint: str, results: Path, readme: str, card: str) -> li
         wrong.append(f"README.md shows other numbers; {ANEW}")
     if make_results.BEGIN in card and make_results.card_block(record) not in card:
         wrong.append(f"the model card shows other numbers; {ANEW}")
+    if make_results.with_model_index(card, record) != card:
+        wrong.append(f"the model card's metadata hold other numbers; {ANEW}")
     return wrong
 
 
@@ -54,7 +57,8 @@ def made(tmp_path) -> tuple[Path, str, str]:
     record = json.loads((tmp_path / "results" / "kodak.json").read_bytes())
     marks = f"before\n{make_results.BEGIN}\nold\n{make_results.END}\nafter\n"
     readme = make_results.replaced(marks, make_results.readme_block(record))
-    return tmp_path / "results", readme, make_results.replaced(marks, make_results.card_block(record))
+    card = make_results.replaced(f"---\nlicense: mit\n---\n{marks}", make_results.card_block(record))
+    return tmp_path / "results", readme, make_results.with_model_index(card, record)
 
 
 def test_what_the_command_made_is_up_to_date(made):
@@ -67,11 +71,27 @@ def test_what_the_command_made_is_up_to_date(made):
     assert "LPIPS" not in readme  # without a value there is no column
 
 
+def test_the_cards_metadata_hold_every_budget_of_the_final_picture(made):
+    results, _, card = made
+    record = json.loads((results / "kodak.json").read_bytes())
+    means = {row["target_bpp"]: row["metrics"] for row in record["means"] if row["method"] == "sprdiff-final"}
+    shown = ModelCard(card).data.eval_results
+    known = [
+        metric for metrics in means.values() for metric in metrics if metrics[metric]["mean"] is not None
+    ]
+    assert means and len(shown) == len(known)
+    for each in shown:
+        (bpp,) = (budget for budget in means if f"at most {budget:g} bits" in each.dataset_config)
+        assert each.metric_value == pytest.approx(means[bpp][each.metric_type]["mean"], abs=1e-4)
+
+
 def test_what_is_out_of_date_is_found(made):
     results, readme, card = made
     (wrong,) = check_results("cd" * 32, results, readme, card)
     assert "another checkpoint" in wrong
     assert any("README.md" in each for each in check_results("ab" * 32, results, "", card))
+    (wrong,) = check_results("ab" * 32, results, readme, card.replace(" value: ", " value: 9", 1))
+    assert "the model card's metadata" in wrong
     path = results / "kodak.json"
     path.write_text(path.read_text().replace("23.4", "29.9"))
     wrong = check_results("ab" * 32, results, readme, card)

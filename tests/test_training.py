@@ -24,13 +24,13 @@ from sprdiff.metrics import psnr
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.reconstruction.conditions import Conditions
-from sprdiff.training import diffusion_stage, export, loop, refiner, shift
+from sprdiff.training import diffusion_stage, export, loop, restoration, shift
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, validation_images
-from sprdiff.training.diffusion_stage import REALISM_RANGE, realism
 from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.graphics import draw_graphic
 from sprdiff.training.loop import Stage, StageOptions, learning_rate_factor
+from sprdiff.training.real_esrgan import NAME
 from sprdiff.training.stages import STAGES
 from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
 
@@ -41,6 +41,7 @@ def photos(tmp_path_factory) -> Path:
     for seed in range(6):
         make_photo(200, 196, seed).save(folder / f"{seed}.png")
     teachers.save_taught(folder / "taught")
+    teachers.write_ncnn(teachers.small_teacher(), folder / f"{NAME}.bin")
     return folder
 
 
@@ -63,7 +64,7 @@ def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch, **
     monkeypatch.setattr(stage_class, "batch_size", 4)
     monkeypatch.setattr(stage_class, "crop", 64)
     crops = Crops(split(list_images(photos))[0], stage_class.crop, 1.2, 0)
-    return stage_class(SMALL, run, crops, StageOptions(taught=photos / "taught", **options))
+    return stage_class(SMALL, run, crops, StageOptions(taught=photos / "taught", backbones=photos, **options))
 
 
 def train(stage, photos: Path, run: Path, minutes: float, resume: bool = False) -> None:
@@ -72,7 +73,7 @@ def train(stage, photos: Path, run: Path, minutes: float, resume: bool = False) 
 
 def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr("sprdiff.training.diffusion_stage.ADVERSARY_STARTS", -1.0)
+    monkeypatch.setattr("sprdiff.training.restoration.ADVERSARY_STARTS", -1.0)
     for name in STAGES:
         stage = make(name, photos, run, monkeypatch)
         before = [p.detach().clone() for p in stage.objective.parameters() if p.requires_grad]
@@ -95,7 +96,7 @@ def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_is_trained_further(photos, begun, tmp_path, monkeypatch):
-    for name, part in (("codec", "fusion"), ("imitation", "unet"), ("diffusion", "unet")):
+    for name, part in (("codec", "fusion"), ("imitation", "conditions"), ("diffusion", "unet")):
         before = load_part(part, begun).state_dict()
         stage = make(name, photos, begun, monkeypatch)
         state = stage.objective.trained[part].state_dict()
@@ -182,9 +183,9 @@ def frozen_modules(module: nn.Module) -> list[Frozen]:
     return [each for each in module.modules() if isinstance(each, Frozen)]
 
 
-@pytest.mark.parametrize("name", ["semantic", "codec", "imitation", "diffusion"])
+@pytest.mark.parametrize("name", ["semantic", "codec", "teacher", "diffusion"])
 def test_frozen_parts_stay_as_they_are(name, photos, begun, monkeypatch):
-    monkeypatch.setattr(diffusion_stage, "ADVERSARY_STARTS", -1.0)
+    monkeypatch.setattr(restoration, "ADVERSARY_STARTS", -1.0)
     stage = make(name, photos, begun, monkeypatch)
     frozen = frozen_modules(stage.objective)
     assert frozen
@@ -337,13 +338,13 @@ def test_an_encoder_left_out_has_no_influence(without, photos, begun, monkeypatc
 @pytest.fixture
 def seen(monkeypatch) -> list[Conditions]:
     """The conditions of every call of the denoiser in training, in order."""
-    calls, denoise = [], refiner.denoise
+    calls, denoise = [], diffusion_stage.denoise
 
     def see(unet, scheduler, latents_hat, noise, quality, conditions):
         calls.append(conditions)
         return denoise(unet, scheduler, latents_hat, noise, quality, conditions)
 
-    monkeypatch.setattr(refiner, "denoise", see)
+    monkeypatch.setattr(diffusion_stage, "denoise", see)
     return calls
 
 
@@ -368,7 +369,7 @@ def test_the_diffusion_stage_trains_without_each_condition(without, photos, begu
 
 
 def test_conditions_are_dropped_in_training_alone(photos, begun, seen, monkeypatch):
-    monkeypatch.setattr(refiner, "DROPPED", 1.0)
+    monkeypatch.setattr(diffusion_stage, "DROPPED", 1.0)
     objective = make("diffusion", photos, begun, monkeypatch).objective
     batch = objective.prepare(X, QUALITY)
     objective.train().generate(batch)
@@ -380,13 +381,13 @@ def test_conditions_are_dropped_in_training_alone(photos, begun, seen, monkeypat
 
 def test_without_a_share_the_adversary_changes_no_gradient(photos, begun, monkeypatch):
     stage = make("diffusion", photos, begun, monkeypatch)
-    objective = stage.objective.train()
+    objective, taught = stage.objective.train(), stage.crops.batch(2)
 
     def gradients(progress: float) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        objective.steps = 0
+        objective.criterion.steps = 0
         objective.zero_grad()
-        batch = objective.prepare(X, QUALITY)
+        batch = objective.prepare(taught.x, taught.quality, taught)
         losses = objective(batch, progress)
         assert ("adversarial" in losses) == (batch.fake is not None) == (progress > 0)
         losses["loss"].backward()
@@ -395,21 +396,21 @@ def test_without_a_share_the_adversary_changes_no_gradient(photos, begun, monkey
 
     alone, with_adversary = gradients(0.0), gradients(0.5)
     assert not all(torch.allclose(a, b) for a, b in zip(alone, with_adversary, strict=True))
-    monkeypatch.setattr(diffusion_stage, "ADVERSARY_SHARE", 0.0)
+    objective.criterion.share = 0.0
     assert all(torch.equal(a, b) for a, b in zip(alone, gradients(0.5), strict=True))
 
 
 def test_the_adversary_goes_on_with_the_run(photos, begun, monkeypatch):
     first = make("diffusion", photos, begun, monkeypatch)
-    assert first.objective.adversary_starts > 0
+    assert first.objective.criterion.adversary_starts > 0
     untrained = [head.detach().clone() for head in first.heads]
-    monkeypatch.setattr(first.objective, "adversary_starts", 0.0)
+    monkeypatch.setattr(first.objective.criterion, "adversary_starts", 0.0)
     train(first, photos, begun, minutes=0.001)
     assert not any(torch.equal(head, before) for head, before in zip(first.heads, untrained, strict=True))
     assert (begun / "state" / "adversary.safetensors").is_file()
     second = make("diffusion", photos, begun, monkeypatch)
-    assert second.objective.adversary_starts == 0
-    state, again = (each.objective.adversary.state_dict() for each in (first, second))
+    assert second.objective.criterion.adversary_starts == 0
+    state, again = (each.objective.criterion.adversary.state_dict() for each in (first, second))
     assert all(torch.equal(state[key], again[key]) for key in state)
 
 
@@ -417,13 +418,6 @@ def test_the_learning_rate_keeps_its_peak_and_falls():
     factors = [learning_rate_factor(progress) for progress in (0, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0)]
     assert factors[:3] == [1, 1, 1] and factors[-1] == pytest.approx(0.02)
     assert all(later < earlier for earlier, later in itertools.pairwise(factors[2:]))
-
-
-def test_inventing_counts_more_with_fewer_bits():
-    weights = realism(torch.tensor([0.0, 120.0, 140.0, 200.0, 255.0]))
-    assert weights[2:4].tolist() == [1, 0.5]
-    assert (weights.diff() < 0).all()
-    assert (weights[0], weights[-1]) == REALISM_RANGE[::-1]
 
 
 @pytest.mark.parametrize(

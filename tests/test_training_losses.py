@@ -40,6 +40,10 @@ def test_grid_error_sees_what_repeats_and_not_texture():
     assert grid_error(x + 0.3, x, 8) < 1e-6
     # One column in eight is off by 0.1, and by an eighth of that less the mean: 0.1 * 2 * 7 / 64.
     assert grid_error(x + lines, x, 8).item() == pytest.approx(0.1 * 2 * 7 / 64, rel=1e-4)
+    # A grid of opposite colours, whose grey is flat, is one as well.
+    opposite = torch.tensor([1.0, 0.0, -1.0])[:, None, None] * lines
+    colours = grid_error(x + lines, x, 8) * 2 / 3
+    assert grid_error(x + opposite, x, 8).item() == pytest.approx(colours.item(), rel=1e-4)
     # 25 cells together leave a fifth of the noise's mean magnitude.
     assert grid_error(x + noise, x, 8).item() == pytest.approx(0.1 * 0.798 / 5, rel=0.1)
 

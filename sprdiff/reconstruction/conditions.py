@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from sprdiff.layers.blocks import conv3x3, residual_stack
 from sprdiff.layers.klt import to_blocks
 
-# 1 / the root mean square of SiLU of a standard normal variable.
-SILU_GAIN = 1.7
-
 
 class Conditions(NamedTuple):
     """What the denoiser is told.
@@ -38,9 +35,10 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
     """The diffusion model's conditions from x_coarse and the semantic tokens of x_coarse.
 
     The denoiser sees the coarse picture through the pixel features alone: beside them it has the tokens and
-    latents half buried in noise. Cross-attention does not know where a token lies, so a map of the tokens
-    goes beside the pixel features. Both start at unit variance, the scale of the latents: conditions that
-    start small are ignored.
+    latents half buried in noise. Their branch is deep, and follows a network that restores pictures in
+    stages (:mod:`sprdiff.training.imitation_stage`). Cross-attention does not know where a token lies, so a
+    map of the tokens goes beside the pixel features. Both are of unit variance, the scale of the latents:
+    conditions that start small are ignored.
 
     Args:
         stride: of the VAE's latents, in pixels.
@@ -48,8 +46,8 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
         token_channels: of the tokens handed to the denoiser's cross-attention.
         mix_depth: residual blocks that let neighbouring tokens see each other.
         map_channels: of the tokens' map.
-        pixel_channels: of the pixel features.
-        hidden_channels, depth: width and residual blocks of the pixel branch.
+        pixel_channels: of the pixel features, and of their branch.
+        pixel_stages, depth: stages of that branch, and residual blocks in each.
     """
 
     @register_to_config
@@ -61,8 +59,8 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
         mix_depth: int = 1,
         map_channels: int = 32,
         pixel_channels: int = 64,
-        hidden_channels: int = 64,
-        depth: int = 2,
+        pixel_stages: int = 4,
+        depth: int = 4,
     ) -> None:
         super().__init__()
         self.semantic = nn.Sequential(
@@ -75,13 +73,19 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
         self.mix = residual_stack(token_channels, mix_depth)
         self.to_map = unit_gain(nn.Conv2d(token_channels, map_channels, 1))
         # Of pixels whose deviation is about one half.
-        blocks = unit_gain(nn.Conv2d(3 * stride**2, hidden_channels, 1), 2.0)
-        self.pixel = nn.Sequential(
-            blocks,
-            residual_stack(hidden_channels, depth),
-            nn.SiLU(),
-            unit_gain(conv3x3(hidden_channels, pixel_channels), SILU_GAIN),
-        )
+        self.blocks = unit_gain(conv3x3(3 * stride**2, pixel_channels), 2.0)
+        self.pixel = nn.ModuleList(residual_stack(pixel_channels, depth) for _ in range(pixel_stages))
+
+    def pixel_features(self, x_coarse: Tensor) -> list[Tensor]:
+        """What every stage of the pixel branch gives, (B, P, H/stride, W/stride) each.
+
+        Args:
+            x_coarse: (B, 3, H, W) in [-1, 1], sides divisible by ``stride``.
+        """
+        features = [self.blocks(to_blocks(x_coarse, self.config.stride))]
+        for stage in self.pixel:
+            features.append(stage(features[-1]))
+        return features[1:]
 
     def forward(self, x_coarse: Tensor, tokens: Tensor) -> Conditions:
         """Semantic tokens, their map, and pixel features.
@@ -96,7 +100,7 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
         tokens = torch.cat([tokens[:, :1], grid.flatten(2).transpose(1, 2)], 1)
         stride = self.config.stride
         semantic_map = F.interpolate(self.to_map(grid), scale_factor=16.0 / stride, mode="bilinear")
-        return Conditions(tokens, semantic_map, self.pixel(to_blocks(x_coarse, stride)))
+        return Conditions(tokens, semantic_map, self.pixel_features(x_coarse)[-1])
 
 
 def drop(conditions: Conditions, tokens: Tensor, pixel_features: Tensor) -> Conditions:

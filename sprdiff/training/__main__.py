@@ -54,8 +54,8 @@ def main(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Folder with tf_efficientnet_lite0.safetensors and tf_efficientnet_lite2.safetensors; "
-            "without it they are fetched from the Hugging Face Hub.",
+            help="Folder with tf_efficientnet_lite0.safetensors, tf_efficientnet_lite2.safetensors (without "
+            "it they are fetched from the Hugging Face Hub) and, for the teacher, realesrgan-x4plus.bin.",
         ),
     ] = None,
     taught: Annotated[

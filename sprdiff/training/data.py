@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sprdiff.errors import InputImageError
+from sprdiff.errors import InputImageError, SettingsError
 from sprdiff.images import load_image
 from sprdiff.training.graphics import draw_graphic
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
 # Every so many photographs one is held out for validation, by position in the sorted folder.
 HOLD_OUT_EVERY = 40
+# Pixels: a teacher's features are as large as the denoiser's latents.
+FEATURE_STRIDE = 4
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -97,6 +99,11 @@ def to_pixels(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(127.5).sub_(1)
 
 
+def to_uint8(x: Tensor) -> np.ndarray:
+    """(3, H, W) in [-1, 1], or a little outside, as (H, W, 3) uint8."""
+    return x.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
 def validation_images(paths: list[Path], multiple: int = 64, count: int = 24) -> list[Tensor]:
     """Held-out pictures cropped to a multiple of ``multiple``, (1, 3, H, W) float32 in [-1, 1]."""
     tensors = []
@@ -108,16 +115,18 @@ def validation_images(paths: list[Path], multiple: int = 64, count: int = 24) ->
 
 
 class Taught(NamedTuple):
-    """A photograph, its coarse picture, and what a teacher made of that: the imitation stage's material.
+    """A photograph, its coarse picture, and what a teacher made of that.
 
     Attributes:
         x, coarse, taught: (H, W, 3) uint8.
+        features: the teacher's on the way, at 1 / FEATURE_STRIDE of the size: (h, w, stages, C) float16.
         quality: of the coarse picture.
     """
 
     x: np.ndarray
     coarse: np.ndarray
     taught: np.ndarray
+    features: np.ndarray
     quality: float
 
     def to_bytes(self) -> bytes:
@@ -130,15 +139,33 @@ class Taught(NamedTuple):
     def read(cls, path: Path) -> Taught:
         """What :meth:`to_bytes` made."""
         with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["x"], arrays["coarse"], arrays["taught"], float(arrays["quality"]))
+            return cls(*(arrays[name] for name in cls._fields[:-1]), float(arrays["quality"]))
+
+
+class TaughtBatch(NamedTuple):
+    """Crops of :class:`Taught`.
+
+    Attributes:
+        x, coarse, taught: (B, 3, H, W) in [-1, 1].
+        features: (stages, B, channels, h, w).
+        quality: (B,).
+    """
+
+    x: Tensor
+    coarse: Tensor
+    taught: Tensor
+    features: Tensor
+    quality: Tensor
 
 
 class TaughtCrops:
-    """An endless source of random crops, at the same place in all three pictures, half of them flipped.
+    """An endless source of random crops, at the same place in all pictures and in the features.
+
+    They are not flipped: the features of a flipped picture are others than the flipped features.
 
     Args:
-        paths: ``.npz`` files of :class:`Taught`; all are read into memory.
-        size: side of a crop in pixels.
+        paths: ``.npz`` files of :class:`Taught`; all are read into memory, 40 bytes a pixel.
+        size: side of a crop in pixels, divisible by FEATURE_STRIDE.
         seed: of the random choices.
     Raises:
         InputImageError: none of them is as large as a crop.
@@ -150,18 +177,41 @@ class TaughtCrops:
         if not self.pictures:
             raise InputImageError(f"None of {len(paths)} taught pictures is {size} pixels wide and high.")
         self.size = size
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Begin the random choices anew."""
         self.random = np.random.default_rng(seed)
 
-    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Originals, coarse and taught pictures (count, 3, size, size) in [-1, 1], qualities (count,)."""
+    def batch(self, count: int) -> TaughtBatch:
+        """``count`` crops."""
         crops = [self._crop() for _ in range(count)]
-        x, coarse, taught = (torch.stack([to_pixels(each[i]) for each in crops]) for i in range(3))
-        return x, coarse, taught, torch.tensor([each.quality for each in crops])
+        pictures = (torch.stack([to_pixels(each[i]) for each in crops]) for i in range(3))
+        features = torch.stack([torch.from_numpy(each.features).float() for each in crops])
+        quality = torch.tensor([each.quality for each in crops])
+        return TaughtBatch(*pictures, features.permute(3, 0, 4, 1, 2), quality)
 
     def _crop(self) -> Taught:
         picture = self.pictures[self.random.integers(len(self.pictures))]
-        top, left = (self.random.integers(side - self.size + 1) for side in picture.x.shape[:2])
-        place = (slice(top, top + self.size), slice(left, left + self.size))
-        step = -1 if self.random.random() < 0.5 else 1
-        pictures = (each[place][:, ::step] for each in (picture.x, picture.coarse, picture.taught))
-        return Taught(*pictures, picture.quality)
+        cells = self.size // FEATURE_STRIDE
+        top, left = (self.random.integers(side // FEATURE_STRIDE - cells + 1) for side in picture.x.shape[:2])
+        rows, columns = (slice(start, start + cells) for start in (top, left))
+        pixel_rows, pixel_columns = (
+            slice(FEATURE_STRIDE * each.start, FEATURE_STRIDE * each.stop) for each in (rows, columns)
+        )
+        pictures = (each[pixel_rows, pixel_columns] for each in picture[:3])
+        return Taught(*pictures, picture.features[rows, columns], picture.quality)
+
+
+def taught_pictures(folder: Path | None) -> tuple[list[Path], list[Path]]:
+    """Training and held-out files of a teacher's pictures.
+
+    Raises:
+        SettingsError: there is no folder, or it holds fewer than two.
+    """
+    if folder is None:
+        raise SettingsError("This stage needs --taught; python -m sprdiff.training.teacher fills it.")
+    paths = sorted(folder.glob("*.npz"))
+    if len(paths) < 2:
+        raise SettingsError(f"At least 2 taught pictures are needed; {folder} holds {len(paths)}.")
+    return split(paths)

@@ -36,8 +36,8 @@ class StageOptions:
         without: what an ablation leaves out, of the stage's ``ablations``.
         only: train these parts of the stage alone; none for all of them.
         backbones: folder with the weights of the networks that teach, see
-            :func:`sprdiff.training.backbones.feature_network`.
-        taught: folder of the imitation stage's pictures, see :mod:`sprdiff.training.teacher`.
+            :func:`sprdiff.training.backbones.feature_network` and :mod:`sprdiff.training.real_esrgan`.
+        taught: folder of a teacher's pictures, see :mod:`sprdiff.training.teacher`.
     """
 
     without: frozenset[str] = frozenset()

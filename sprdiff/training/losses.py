@@ -57,15 +57,15 @@ def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:
 def grid_error(x_hat: Tensor, x: Tensor, cell: int) -> Tensor:
     """How much of the error repeats from cell to cell: the mark of a decoder that draws cell by cell.
 
-    At each position within a cell the error is averaged over 5 x 5 cells. Errors of texture cancel there, a
-    grid does not. Without the cells' means, which are no grid.
+    At each position within a cell each channel's error is averaged over 5 x 5 cells. Errors of texture cancel
+    there, a grid does not. Without the cells' means, which are no grid.
 
     Args:
         x_hat, x: pixels (B, 3, H, W) in [-1, 1], sides divisible by ``cell``, at least five cells.
     """
-    phases = F.pixel_unshuffle((x_hat - x).mean(1, keepdim=True), cell)  # (B, cell * cell, H', W')
-    phases = phases - phases.mean(1, keepdim=True)
-    return F.avg_pool2d(phases, 5, 1).abs().mean()
+    phases = F.pixel_unshuffle(x_hat - x, cell).unflatten(1, (3, -1))  # (B, 3, cell * cell, H', W')
+    phases = phases - phases.mean(2, keepdim=True)
+    return F.avg_pool2d(phases.flatten(1, 2), 5, 1).abs().mean()
 
 
 class PerceptualLoss(nn.Module):

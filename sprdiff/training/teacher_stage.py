@@ -1,0 +1,108 @@
+"""The stage that makes a teacher: a network that restores pictures learns to restore the codec's.
+
+Real-ESRGAN comes with what hundreds of thousands of steps have taught it about photographs; a few hundred
+more, with our coarse pictures as input, and it restores those better than a denoiser that starts from nothing
+would in days (docs/experiments.md). No part of a checkpoint: it teaches in the next stages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sprdiff.config import ModelConfig
+from sprdiff.errors import SettingsError, WeightsError
+from sprdiff.reconstruction.detail import keep_colours
+from sprdiff.training.data import Crops
+from sprdiff.training.frozen import CodecPreview
+from sprdiff.training.loop import StageOptions, to_device
+from sprdiff.training.real_esrgan import NAME, RealESRGAN
+from sprdiff.training.restoration import PictureLoss, Pictures, RestorationStage
+from sprdiff.training.transform_stages import draw_qualities
+
+TEACHER_FILE = "state/teacher.safetensors"
+
+
+class TeacherObjective(nn.Module):
+    """The judged pictures of the teacher.
+
+    Args:
+        teacher: trained.
+        codec: makes the coarse pictures.
+        criterion: what is asked of restored ones.
+    """
+
+    def __init__(self, teacher: RealESRGAN, codec: CodecPreview, criterion: PictureLoss) -> None:
+        super().__init__()
+        self.trained = nn.ModuleDict({"teacher": teacher})
+        self.codec = codec
+        self.criterion = criterion
+
+    def prepare(self, x: Tensor, quality: Tensor) -> Pictures:
+        """Crops (B, 3, H, W), at qualities (B,), and their coarse pictures."""
+        return Pictures(x=x, x_coarse=self.codec(x, quality), quality=quality, target=x)
+
+    def generate(self, pictures: Pictures) -> Tensor:
+        """Restored pictures, float32 and not clamped."""
+        return restore(self.trained["teacher"], pictures.x_coarse)[0]
+
+    def forward(self, pictures: Pictures, progress: float) -> dict[str, Tensor]:
+        return self.criterion(self.generate(pictures), pictures, progress)
+
+
+def restore(teacher: RealESRGAN, x_coarse: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """A teacher's picture (B, 3, H, W), with the colours of the coarse one, and its features on the way."""
+    restored, features = teacher(x_coarse)
+    return keep_colours(x_coarse, restored.float()), features
+
+
+def load_teacher(run: Path) -> RealESRGAN:
+    """The teacher of a run.
+
+    Raises:
+        WeightsError: its stage has not been trained.
+    """
+    path = run / TEACHER_FILE
+    if not path.exists():
+        raise WeightsError(f"There is no teacher: {path} does not exist; train the teacher stage.")
+    teacher = RealESRGAN()
+    teacher.load_state_dict(load_file(path))
+    return teacher.eval().requires_grad_(False)
+
+
+class TeacherStage(RestorationStage):
+    """Real-ESRGAN, for the pictures of this codec."""
+
+    name = "teacher"
+    learning_rate = 1e-4
+    ema_decay = 0.99
+    weights = MappingProxyType(
+        {"l1": 0.3, "low": 3.0, "structure": 0.2, "flat": 3.0, "grid": 20.0, "perceptual": 2.0}
+    )
+    adversary_share = 0.4
+
+    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+        if (folder / TEACHER_FILE).exists():
+            teacher = load_teacher(folder).requires_grad_(True)
+        elif options.backbones is None:
+            raise SettingsError(f"The teacher stage needs --backbones, a folder with {NAME}.bin.")
+        else:
+            teacher = RealESRGAN().read(options.backbones / f"{NAME}.bin")
+        criterion = self.start_adversary(folder, data, options)
+        self.objective = TeacherObjective(teacher.train(), CodecPreview.load(folder), criterion)
+
+    def before_step(self, accelerator: Accelerator, crops: Tensor) -> Pictures:
+        """The crops' coarse pictures."""
+        crops = to_device(crops, accelerator)
+        with torch.no_grad(), accelerator.autocast():
+            return self.objective.prepare(crops, draw_qualities(len(crops), crops.device))
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        state = self.objective.trained["teacher"].state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, folder / TEACHER_FILE)
