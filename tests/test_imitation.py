@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import teachers
 import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
 from teachers import make_taught, save_taught
-from tiny import SMALL, small_part
+from tiny import SMALL, small_part, small_pipeline
 
-from sprdiff.errors import InputImageError, SettingsError
+from sprdiff.errors import InputImageError, SettingsError, WeightsError
+from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Taught, TaughtCrops, to_pixels
 from sprdiff.training.imitation_stage import (
     APART_UNTIL,
     FeatureScale,
     ImitationObjective,
     ImitationStage,
+    Lessons,
 )
 from sprdiff.training.loop import StageOptions
+from sprdiff.training.teacher_stage import TEACHER_FILE, restore
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """A run with a codec and a teacher."""
+    teachers.install(monkeypatch)
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    unpack(tmp_path / "checkpoint", tmp_path / "run")
+    (tmp_path / "run" / TEACHER_FILE).parent.mkdir()
+    save_file(teachers.small_teacher().state_dict(), tmp_path / "run" / TEACHER_FILE)
+    return tmp_path / "run"
 
 
 def test_a_taught_picture_comes_back_from_its_file(tmp_path):
@@ -116,9 +135,26 @@ def test_stages_start_apart_and_then_from_each_other(crops):
     assert reached(APART_UNTIL) == [True] * 4
 
 
-def test_without_taught_pictures_the_stage_says_where_they_come_from(tmp_path):
-    with pytest.raises(SettingsError, match=r"needs --taught; python -m sprdiff\.training\.teacher"):
-        ImitationStage(SMALL, tmp_path, None, StageOptions())
+def test_without_taught_pictures_the_teacher_is_asked_itself(run, tmp_path):
+    lessons = Lessons(run, None, 64)
+    assert lessons.source is None
+    torch.manual_seed(0)
+    batch = lessons.batch(Accelerator(), torch.rand(3, 3, 64, 64) * 2 - 1)
+    levels = (batch.coarse + 1) * 127.5
+    assert torch.allclose(levels, levels.round(), atol=1e-3), "the teacher sees what would be decoded"
+    restored, features = restore(lessons.teaching.parts["teacher"], batch.coarse)
+    assert (batch.taught - restored.clamp(-1, 1)).abs().mean() < 0.01, "but for half precision"
+    assert batch.features.shape == (4, 3, SMALL.conditions["pixel_channels"], 16, 16)
+    assert (batch.features - torch.stack(features)).abs().mean() < 0.02
+    assert batch.quality.unique().numel() == 3
+    examined = lessons.examine([torch.rand(1, 3, 128, 64) * 2 - 1 for _ in range(2)])
+    assert examined.x.shape == (2, 3, 64, 64) and (examined.quality == 150).all()
+
+
+def test_without_a_teacher_the_stage_says_what_is_missing(run, tmp_path):
+    (run / TEACHER_FILE).unlink()
+    with pytest.raises(WeightsError, match=r"There is no teacher: .*; train the teacher stage"):
+        ImitationStage(SMALL, run, None, StageOptions())
     save_taught(tmp_path / "one", count=1)
     with pytest.raises(SettingsError, match=r"At least 2 taught pictures are needed; .*one holds 1"):
         ImitationStage(SMALL, tmp_path, None, StageOptions(taught=tmp_path / "one"))

@@ -17,6 +17,7 @@ from torch import nn
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.reconstruction.detail import CELL
 from sprdiff.training import teacher as teacher_command
+from sprdiff.training import teacher_stage
 from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Crops, Taught, list_images
 from sprdiff.training.loop import StageOptions
@@ -125,7 +126,7 @@ def test_the_teacher_is_asked_about_coarse_pictures_of_the_training_set(run, pho
         return RealESRGAN.forward(teacher, x_coarse)
 
     monkeypatch.setattr(teacher, "forward", ask)
-    monkeypatch.setattr(teacher_command, "load_teacher", lambda folder: teacher)
+    monkeypatch.setattr(teacher_stage, "load_teacher", lambda folder: teacher)
     monkeypatch.setattr(teacher_command, "ZOOMED", 0.0)
     monkeypatch.setattr(teacher_command, "GRAPHICS", 0.0)
     out = tmp_path / "taught"
@@ -146,7 +147,7 @@ def test_the_teacher_is_asked_about_coarse_pictures_of_the_training_set(run, pho
 
 
 def test_photographs_are_enlarged_and_drawings_take_their_place(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(teacher_command, "load_teacher", lambda folder: teachers.small_teacher().eval())
+    monkeypatch.setattr(teacher_stage, "load_teacher", lambda folder: teachers.small_teacher().eval())
     monkeypatch.setattr(teacher_command, "ZOOMED", 1.0)
     monkeypatch.setattr(teacher_command, "GRAPHICS", 0.0)
     x = torch.rand(3, 300, 260) * 2 - 1

@@ -26,7 +26,7 @@ from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.reconstruction.conditions import Conditions
 from sprdiff.training import diffusion_stage, export, loop, restoration, shift
 from sprdiff.training.__main__ import main, unpack
-from sprdiff.training.data import Crops, list_images, split, validation_images
+from sprdiff.training.data import Crops, list_images, split, stream, validation_images
 from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.graphics import draw_graphic
 from sprdiff.training.loop import Stage, StageOptions, learning_rate_factor
@@ -272,6 +272,17 @@ def test_crops_are_in_range_and_repeatable(photos):
     assert torch.equal(a, b) and not torch.equal(a, Crops(paths, 64, 1.5, 4).batch(6))
 
 
+def test_processes_that_prepare_crops_prepare_different_ones(photos):
+    crops = Crops(list_images(photos), 64, 1.5, 0)
+    alone = list(itertools.islice(stream(crops, 2, 3), 2))
+    assert torch.equal(torch.cat(alone), Crops(list_images(photos), 64, 1.5, 3).batch(4))
+    together = list(itertools.islice(stream(crops, 2, 3, workers=2), 4))
+    assert all(batch.shape == (2, 3, 64, 64) for batch in together)
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations([*alone, *together], 2))
+    again = list(itertools.islice(stream(crops, 2, 3, workers=2), 4))
+    assert all(torch.equal(a, b) for a, b in zip(together, again, strict=True))
+
+
 def test_drawn_pictures_come_at_their_share(photos):
     paths = list_images(photos)
     drawn = Crops(paths, 64, 1.5, 3, graphics=1.0).batch(40)
@@ -381,7 +392,7 @@ def test_conditions_are_dropped_in_training_alone(photos, begun, seen, monkeypat
 
 def test_without_a_share_the_adversary_changes_no_gradient(photos, begun, monkeypatch):
     stage = make("diffusion", photos, begun, monkeypatch)
-    objective, taught = stage.objective.train(), stage.crops.batch(2)
+    objective, taught = stage.objective.train(), stage.lessons.source.batch(2)
 
     def gradients(progress: float) -> list[torch.Tensor]:
         torch.manual_seed(0)

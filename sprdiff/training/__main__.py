@@ -60,11 +60,20 @@ def main(
     ] = None,
     taught: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Pictures of python -m sprdiff.training.teacher."),
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Pictures of python -m sprdiff.training.teacher; without it the run's teacher is asked at "
+            "every step, which a GPU does in no time.",
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="Its peak, if not that of the stage.")
     ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Crops a step, if not as many as the stage takes.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare crops ahead, for a GPU.")] = 0,
     seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
     validate_every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5.0,
 ) -> None:
@@ -90,6 +99,8 @@ def main(
     training = build(PRESETS[preset.value], out, crops, options)
     if learning_rate is not None:
         training.learning_rate = learning_rate
+    if batch_size is not None:
+        training.batch_size = batch_size
     run(
         training,
         data,
@@ -98,6 +109,7 @@ def main(
         resume=resume,
         seed=seed,
         validate_every_minutes=validate_every,
+        workers=workers,
     )
 
 

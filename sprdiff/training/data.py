@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sprdiff.errors import InputImageError, SettingsError
 from sprdiff.images import load_image
@@ -41,6 +43,48 @@ def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     return [path for path in paths if path not in set(held_out)], held_out
 
 
+class Source(Protocol):
+    """Where batches come from."""
+
+    def seed(self, seed: int) -> None:
+        """Begin the random choices anew."""
+
+    def batch(self, count: int) -> Any:
+        """``count`` crops."""
+
+
+class _Stream(IterableDataset):
+    """The batches of a source for ever; every process that reads it makes its own choices."""
+
+    def __init__(self, source: Source, count: int, seed: int) -> None:
+        super().__init__()
+        self.source, self.count, self.start = source, count, seed
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        self.source.seed(self.start if worker is None else self.start + 7919 * (1 + worker.id))
+        while True:
+            yield self.source.batch(self.count)
+
+
+def stream(source: Source, count: int, seed: int, workers: int = 0) -> Iterator[Any]:
+    """Batches of ``count`` for ever.
+
+    Args:
+        source: of the batches.
+        seed: of the random choices, which depend on ``workers`` too.
+        workers: processes that prepare batches ahead; 0 to prepare each when it is asked for.
+    """
+    loader: Iterable[Any] = DataLoader(
+        _Stream(source, count, seed),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)
+
+
 class Crops:
     """An endless source of random crops: flipped, and half of them enlarged.
 
@@ -58,24 +102,24 @@ class Crops:
     def __init__(
         self, paths: list[Path], size: int, max_zoom: float, seed: int, graphics: float = 0.0
     ) -> None:
-        images = (np.asarray(load_image(path)) for path in paths)
+        with ThreadPoolExecutor() as pool:
+            images = list(pool.map(lambda path: np.asarray(load_image(path)), paths))
         self.images = [image for image in images if min(image.shape[:2]) >= size]
         self.size = size
         self.max_zoom = max_zoom
         self.graphics = graphics
-        self.random = np.random.default_rng(seed)
+        self.seed(seed)
         # Crops are drawn in proportion to the area of a picture.
         areas = np.array([image.shape[0] * image.shape[1] for image in self.images], dtype=float)
         self.weights = areas / areas.sum()
 
+    def seed(self, seed: int) -> None:
+        """Begin the random choices anew."""
+        self.random = np.random.default_rng(seed)
+
     def batch(self, count: int) -> Tensor:
         """``count`` crops, (count, 3, size, size) float32 in [-1, 1]."""
         return torch.stack([self._crop() for _ in range(count)])
-
-    def batches(self, count: int) -> Iterator[Tensor]:
-        """:meth:`batch` for ever."""
-        while True:
-            yield self.batch(count)
 
     def _crop(self) -> Tensor:
         if self.random.random() < self.graphics:
@@ -203,14 +247,12 @@ class TaughtCrops:
         return Taught(*pictures, picture.features[rows, columns], picture.quality)
 
 
-def taught_pictures(folder: Path | None) -> tuple[list[Path], list[Path]]:
+def taught_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     """Training and held-out files of a teacher's pictures.
 
     Raises:
-        SettingsError: there is no folder, or it holds fewer than two.
+        SettingsError: the folder holds fewer than two.
     """
-    if folder is None:
-        raise SettingsError("This stage needs --taught; python -m sprdiff.training.teacher fills it.")
     paths = sorted(folder.glob("*.npz"))
     if len(paths) < 2:
         raise SettingsError(f"At least 2 taught pictures are needed; {folder} holds {len(paths)}.")

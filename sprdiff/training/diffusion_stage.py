@@ -20,11 +20,12 @@ from sprdiff.encoders.vae import decode_latents, encode_latents
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import drop
 from sprdiff.reconstruction.detail import keep_colours
-from sprdiff.training.data import Crops, TaughtBatch, TaughtCrops, taught_pictures
+from sprdiff.training.data import Crops, Source, TaughtBatch
 from sprdiff.training.frozen import CodecPreview, Frozen
-from sprdiff.training.imitation_stage import FeatureScale
-from sprdiff.training.loop import StageOptions, to_device
+from sprdiff.training.imitation_stage import FeatureScale, Lessons
+from sprdiff.training.loop import StageOptions
 from sprdiff.training.restoration import PictureLoss, Pictures, RestorationStage
+from sprdiff.training.teacher_stage import Teaching
 
 TRAINED = ("unet", "conditions")
 FROZEN = ("vae", "semantic_encoder")
@@ -59,6 +60,7 @@ class DiffusionObjective(nn.Module):
         criterion: what is asked of final ones.
         scale: of the teacher's features.
         without: of the stage's ablations.
+        teaching: who is asked, if somebody is; it moves with the model.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class DiffusionObjective(nn.Module):
         scale: FeatureScale,
         scheduler: DDPMScheduler,
         without: frozenset[str] = frozenset(),
+        teaching: Teaching | None = None,
     ) -> None:
         super().__init__()
+        self.teaching = teaching
         self.trained = nn.ModuleDict(trained)
         self.frozen = Frozen(frozen)
         self.codec = codec
@@ -133,12 +137,12 @@ class DiffusionStage(RestorationStage):
     learning_rate = 3e-4
     ema_decay = 0.998
     weights = MappingProxyType(
-        {"l1": 1.0, "low": 2.0, "structure": 0.1, "flat": 3.0, "grid": 20.0, "perceptual": 2.0}
+        {"l1": 1.0, "low": 2.0, "structure": 0.4, "flat": 3.0, "grid": 40.0, "perceptual": 2.0}
     )
-    adversary_share = 0.8
+    adversary_share = 0.35
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
-        self.crops = TaughtCrops(taught_pictures(options.taught)[0], self.crop, 0)
+        self.lessons = Lessons(folder, options.taught, self.crop)
         trained = {}
         for name in TRAINED:
             begun = (folder / name).exists()
@@ -155,21 +159,19 @@ class DiffusionStage(RestorationStage):
             frozen,
             CodecPreview.load(folder),
             criterion,
-            FeatureScale.measure(self.crops.batch(64).features),
+            self.lessons.scale(data),
             build_part("scheduler", config),
             options.without,
+            self.lessons.teaching,
         )
 
-    def source(self, paths: list[Path], seed: int) -> TaughtCrops:
-        """Crops of the taught pictures; the photographs themselves are not looked at."""
-        self.crops.seed(seed)
-        return self.crops
+    def source(self, paths: list[Path], seed: int) -> Source:
+        """Crops of the taught pictures, or of the photographs that the teacher is asked about."""
+        return self.lessons.source or super().source(paths, seed)
 
-    def before_step(self, accelerator: Accelerator, crops: TaughtBatch) -> Batch:
+    def before_step(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> Batch:
         """What the frozen parts make of the crops."""
-        pictures = (to_device(each, accelerator) for each in crops[:3])
-        rest = (each.to(accelerator.device) for each in crops[3:])
-        taught = TaughtBatch(*pictures, *rest)
+        taught = self.lessons.batch(accelerator, crops)
         with accelerator.autocast():
             return self.objective.prepare(taught.x, taught.quality, taught)
 

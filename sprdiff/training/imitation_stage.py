@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -21,8 +22,10 @@ from sprdiff.layers.blocks import conv3x3, zero_init
 from sprdiff.layers.klt import to_blocks
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
-from sprdiff.training.data import Crops, TaughtBatch, TaughtCrops, taught_pictures
+from sprdiff.training.data import Crops, Source, TaughtBatch, TaughtCrops, taught_pictures
 from sprdiff.training.loop import Stage, StageOptions, to_device
+from sprdiff.training.teacher_stage import Teaching
+from sprdiff.training.transform_stages import draw_qualities
 
 # Until this share of the time each stage starts from the teacher's features, not from those before it.
 APART_UNTIL = 0.3
@@ -50,15 +53,74 @@ class FeatureScale(nn.Module):
         return (features - self.mean[:, None, :, None, None]) / self.deviation[:, None, :, None, None]
 
 
+class Lessons:
+    """Batches of what a teacher makes of coarse pictures, from files or from the teacher itself.
+
+    On a CPU the teacher would take most of a step, so it is asked once (:mod:`sprdiff.training.teacher`); on
+    a GPU it is asked at every step, about crops that are new each time.
+
+    Args:
+        folder: of the run, whose teacher is asked.
+        taught: of a teacher's pictures; none to ask the teacher.
+        crop: side of the crops.
+    Attributes:
+        source: of batches with what was taught; none where :meth:`batch` takes crops of photographs.
+    Raises:
+        WeightsError: neither are there pictures, nor has the teacher stage been trained.
+    """
+
+    def __init__(self, folder: Path, taught: Path | None, crop: int) -> None:
+        self.crop = crop
+        self.teaching = Teaching.load(folder) if taught is None else None
+        self.source: TaughtCrops | None = None
+        if taught is not None:
+            paths, held_out = taught_pictures(taught)
+            self.source = TaughtCrops(paths, crop, 0)
+            self.held_out = TaughtCrops(held_out, crop, 0).batch(48)
+
+    def scale(self, data: Crops) -> FeatureScale:
+        """Of the teacher's features, over 48 crops."""
+        if self.source is not None:
+            return FeatureScale.measure(self.source.batch(48).features)
+        x = data.batch(48)
+        return FeatureScale.measure(self.teaching(x, draw_qualities(len(x), x.device)).features)
+
+    def batch(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> TaughtBatch:
+        """A batch of the source, with all that was taught, on the device."""
+        if isinstance(crops, Tensor):
+            x = to_device(crops, accelerator)
+            with accelerator.autocast():
+                return self.teaching(x, draw_qualities(len(x), x.device))
+        return taught_to(crops, accelerator.device)
+
+    def examine(self, images: list[Tensor]) -> TaughtBatch:
+        """Held-out pictures with what was taught about them, on the device of ``images``."""
+        device = images[0].device
+        if self.source is not None:
+            return taught_to(self.held_out, device)
+        x = torch.cat([each[..., : self.crop, : self.crop] for each in images])
+        with torch.autocast(device.type, torch.bfloat16):
+            return self.teaching(x, torch.full((len(x),), 150.0, device=device))
+
+
+def taught_to(batch: TaughtBatch, device: torch.device) -> TaughtBatch:
+    """``batch`` on a device, its pictures channels last."""
+    pictures = (each.to(device, memory_format=torch.channels_last) for each in batch[:3])
+    return TaughtBatch(*pictures, *(each.to(device) for each in batch[3:]))
+
+
 class ImitationObjective(nn.Module):
     """Squared errors of every stage's features, absolute error of the picture that the last one makes.
 
     Args:
         conditions: whose pixel branch is trained.
         scale: of the teacher's features.
+        teaching: who is asked, if somebody is; it moves with the model.
     """
 
-    def __init__(self, conditions: DualFeatureExtractor, scale: FeatureScale) -> None:
+    def __init__(
+        self, conditions: DualFeatureExtractor, scale: FeatureScale, teaching: Teaching | None = None
+    ) -> None:
         super().__init__()
         channels, stride = conditions.config.pixel_channels, conditions.config.stride
         conditions.requires_grad_(False)
@@ -73,6 +135,7 @@ class ImitationObjective(nn.Module):
             nn.PixelShuffle(stride),
         )
         self.scale = scale
+        self.teaching = teaching
 
     def forward(self, batch: TaughtBatch, progress: float) -> dict[str, Tensor]:
         taught = self.scale(batch.features)
@@ -94,33 +157,28 @@ class ImitationStage(Stage):
     """The pixel branch of the dual feature extraction, in the teacher's steps."""
 
     name = "imitation"
-    batch_size, crop, learning_rate = 6, 160, 1e-3
+    batch_size, crop, learning_rate = 4, 192, 1e-3
+    max_zoom, graphics = 1.3, 0.05
     ema_decay = 0.99
     gradient_clip = 5.0
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
-        paths, held_out = taught_pictures(options.taught)
+        self.lessons = Lessons(folder, options.taught, self.crop)
         begun = (folder / "conditions").exists()
         conditions = load_part("conditions", folder) if begun else build_part("conditions", config)
-        self.crops = TaughtCrops(paths, self.crop, 0)
-        scale = FeatureScale.measure(self.crops.batch(64).features)
-        self.objective = ImitationObjective(conditions.train(), scale)
-        self.held_out = TaughtCrops(held_out, self.crop, 0).batch(48)
+        scale = self.lessons.scale(data)
+        self.objective = ImitationObjective(conditions.train(), scale, self.lessons.teaching)
 
-    def source(self, paths: list[Path], seed: int) -> TaughtCrops:
-        """Crops of the taught pictures; the photographs themselves are not looked at."""
-        self.crops.seed(seed)
-        return self.crops
+    def source(self, paths: list[Path], seed: int) -> Source:
+        """Crops of the taught pictures, or of the photographs that the teacher is asked about."""
+        return self.lessons.source or super().source(paths, seed)
 
-    def before_step(self, accelerator: Accelerator, crops: TaughtBatch) -> TaughtBatch:
-        pictures = (to_device(each, accelerator) for each in crops[:3])
-        return TaughtBatch(*pictures, crops.features.to(accelerator.device), crops.quality)
+    def before_step(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> TaughtBatch:
+        return self.lessons.batch(accelerator, crops)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         """What is left, on held-out pictures, of the difference to the teacher's, and of its features."""
-        device = next(self.objective.parameters()).device
-        batch = TaughtBatch(*(each.to(device) for each in self.held_out))
-        figures = self.objective(batch, 1.0)
+        figures = self.objective(self.lessons.examine(images), 1.0)
         return [{key: float(value) for key, value in figures.items() if key != "loss"}]
 
     def save(self, folder: Path) -> None:

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import Tensor, nn
 
 from sprdiff.errors import WeightsError
-from sprdiff.training.data import Crops, list_images, split, validation_images
+from sprdiff.training.data import Crops, Source, list_images, split, stream, validation_images
 
 SAVE_EVERY_MINUTES = 4.0
 # The share of the time after which the learning rate falls.
@@ -70,8 +70,8 @@ class Stage(ABC):
     ema_decay: float = 0.998
     gradient_clip: float = 0.5
 
-    def source(self, paths: list[Path], seed: int) -> Any:
-        """Where batches come from: something with ``batch(count)`` and a generator ``random``.
+    def source(self, paths: list[Path], seed: int) -> Source:
+        """Where batches come from.
 
         Args:
             paths: the photographs to train on.
@@ -154,12 +154,17 @@ def run(
     resume: bool,
     seed: int,
     validate_every_minutes: float,
+    workers: int = 0,
 ) -> None:
     """Train ``stage`` for ``minutes`` in all, over as many runs as it takes.
 
     The learning rate keeps its peak until DECAY_FROM, then falls along a cosine to 2 % of it. A run that is
-    killed loses at most ``SAVE_EVERY_MINUTES``; ``resume`` goes on from the last state.
+    killed loses at most ``SAVE_EVERY_MINUTES``; ``resume`` goes on from the last state. ``workers``: see
+    :func:`sprdiff.training.data.stream`.
     """
+    # On a GPU: crops are all of one size, so the fastest convolutions are worth looking for.
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = True
     accelerator = Accelerator(mixed_precision="bf16")
     set_seed(seed, device_specific=True)
     console = Console(stderr=True)
@@ -167,6 +172,7 @@ def run(
     own_seed = seed + 1000 * accelerator.process_index
     crops = stage.source(training, own_seed)
     validation = validation_images(held_out) if accelerator.is_main_process else []
+    validation = [to_device(x, accelerator) for x in validation]
 
     stage.objective.to(accelerator.device, memory_format=torch.channels_last)
     parameters = [p for p in stage.objective.parameters() if p.requires_grad]
@@ -182,7 +188,7 @@ def run(
     state = out / "state" / stage.name
     if resume and state.exists():
         accelerator.load_state(str(state))
-        crops.random = type(crops.random)(type(crops.random.bit_generator)(seed + clock.step))
+        own_seed += clock.step
         console.print(f"{stage.name}: resumed at step {clock.step}, minute {clock.minutes:.1f}")
 
     def save() -> None:
@@ -208,7 +214,8 @@ def run(
         ema.store(parameters)
         ema.copy_to(parameters)
         stage.objective.eval()
-        with torch.no_grad():
+        # These pictures are of many sizes: here the search for fast convolutions would be the slow part.
+        with torch.no_grad(), torch.backends.cudnn.flags(benchmark=False):
             rows = stage.validate(validation)
         stage.objective.train()
         ema.restore(parameters)
@@ -227,7 +234,13 @@ def run(
     )  # fmt: skip
     stage.objective.train()
     last_save = last_validation = clock.minutes
-    averages: dict[str, float] = {}
+    averages: dict[str, Tensor] = {}
+    batches = stream(crops, stage.batch_size, own_seed, workers)
+
+    def logs_text() -> str:
+        return f"step {clock.step} " + " ".join(f"{k} {float(v):.4g}" for k, v in averages.items())
+
+    shown = 0.0
     with Progress(*columns, console=console, disable=not accelerator.is_main_process) as bar:
         task = bar.add_task(stage.name, total=minutes, completed=clock.minutes, logs="")
         while clock.minutes < minutes:
@@ -236,7 +249,7 @@ def run(
             warmup = min(1.0, (clock.step + 1) / 100)
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate * warmup * learning_rate_factor(progress)
-            batch = stage.before_step(accelerator, crops.batch(stage.batch_size))
+            batch = stage.before_step(accelerator, next(batches))
             with accelerator.autocast():
                 losses = objective(batch, progress)
             optimizer.zero_grad()
@@ -248,16 +261,15 @@ def run(
             logs = stage.after_step(accelerator, batch, progress)
             clock.step += 1
             clock.minutes += (time.monotonic() - started) / 60
+            # On a device these stay there until they are shown: reading one waits for all that runs.
             for key, value in {**logs, **losses, "norm": norm}.items():
-                number = float(torch.as_tensor(value).detach())
-                averages[key] = 0.98 * averages.get(key, number) + 0.02 * number
-            bar.update(
-                task,
-                completed=clock.minutes,
-                logs=f"step {clock.step} " + " ".join(f"{k} {v:.4g}" for k, v in averages.items()),
-            )
+                number = torch.as_tensor(value).detach().float()
+                averages[key] = torch.lerp(averages.get(key, number), number, 0.02)
+            if time.monotonic() - shown > 1:
+                bar.update(task, completed=clock.minutes, logs=logs_text())
+                shown = time.monotonic()
             if clock.minutes - last_validation >= validate_every_minutes:
-                console.print(f"step {clock.step} " + " ".join(f"{k} {v:.4g}" for k, v in averages.items()))
+                console.print(logs_text())
                 validate()
                 last_validation = clock.minutes
             if clock.minutes - last_save >= SAVE_EVERY_MINUTES:

@@ -51,8 +51,8 @@ class Pictures:
 class PictureLoss(nn.Module):
     """Reconstruction, perceptual and adversarial losses of a picture.
 
-    LPIPS and the errors of pixels are taken to the target, which can be reached; DISTS, the adversary and
-    what keeps pictures clean look at the original.
+    The error of pixels is taken to the target, which can be reached, LPIPS to target and original in turn;
+    DISTS, the adversary, and what keeps pictures clean and in shape look at the original.
 
     Args:
         adversary: not trained by these losses.
@@ -83,16 +83,16 @@ class PictureLoss(nn.Module):
         losses = {
             "l1": (x_hat - target).abs().mean(),
             "low": F.avg_pool2d(x_hat - x, LOW_CELL).abs().mean(),
-            "structure": structure_loss(x_hat, target),
+            "structure": structure_loss(x_hat, x),
             "flat": flat_error(x_hat, x),
             "grid": grid_error(x_hat, x, GRID_CELL),
         }
         total = sum(self.weights[key] * loss for key, loss in losses.items())
         (gradient,) = torch.autograd.grad(total, x_hat)
         # One of the two a step: half the time, and both are learned.
-        name = ("lpips", "dists")[self.steps % 2]
+        turns = (("lpips", target), ("dists", x), ("lpips", x), ("dists", x))
+        name, reference = turns[self.steps % len(turns)]
         self.steps += self.training
-        reference = {"lpips": target, "dists": x}[name]
         losses[name] = getattr(self.perceptual, name)(x_hat, reference).mean()
         (perceptual,) = torch.autograd.grad(self.weights["perceptual"] * losses[name], x_hat)
         gradient = gradient + perceptual

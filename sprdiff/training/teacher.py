@@ -20,9 +20,8 @@ from torch import Tensor
 from sprdiff.files import write_file
 from sprdiff.images import load_image
 from sprdiff.training.data import Taught, list_images, split, to_pixels, to_uint8
-from sprdiff.training.frozen import CodecPreview
 from sprdiff.training.graphics import draw_graphic
-from sprdiff.training.teacher_stage import load_teacher, restore
+from sprdiff.training.teacher_stage import Teaching
 from sprdiff.training.transform_stages import draw_qualities
 
 # Pixels: the sides of a picture, which are cut to a multiple of 64.
@@ -51,10 +50,8 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the order of the photographs and of the qualities.")] = 0,
 ) -> None:
     """Ask the teacher about coarse pictures of the photographs that are trained on."""
-    teacher, codec = load_teacher(run), CodecPreview.load(run)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for network in (teacher, codec):
-        network.to(device, memory_format=torch.channels_last)
+    teaching = Teaching.load(run).to(device, memory_format=torch.channels_last)
     paths = split(list_images(photographs))[0]
     random = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -72,15 +69,11 @@ def main(
             x = cut(to_pixels(np.asarray(load_image(paths[index]))), random)
         if min(x.shape[1:]) < SMALLEST:
             continue
-        quality = draw_qualities(1, device)
-        pixels = to_uint8(x)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-            coarse = to_uint8(codec(to_pixels(pixels)[None].to(device), quality)[0])
-            # What the stages will see is rounded to 8 bits; so does the teacher.
-            restored, features = restore(teacher, to_pixels(coarse)[None].to(device))
-        shown = torch.cat(features).permute(2, 3, 0, 1).half().cpu().numpy()
-        made = Taught(pixels, coarse, to_uint8(restored[0]), shown, quality.item())
-        write_file(target, made.to_bytes())
+        with torch.autocast(device.type, torch.bfloat16):
+            batch = teaching(to_pixels(to_uint8(x))[None].to(device), draw_qualities(1, device))
+        shown = batch.features[:, 0].permute(2, 3, 0, 1).half().cpu().numpy()
+        pictures = (to_uint8(each[0]) for each in batch[:3])
+        write_file(target, Taught(*pictures, shown, batch.quality.item()).to_bytes())
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from sprdiff.config import ModelConfig
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.reconstruction.detail import keep_colours
-from sprdiff.training.data import Crops
-from sprdiff.training.frozen import CodecPreview
+from sprdiff.training.data import Crops, TaughtBatch
+from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.loop import StageOptions, to_device
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
 from sprdiff.training.restoration import PictureLoss, Pictures, RestorationStage
@@ -73,6 +73,36 @@ def load_teacher(run: Path) -> RealESRGAN:
     teacher = RealESRGAN()
     teacher.load_state_dict(load_file(path))
     return teacher.eval().requires_grad_(False)
+
+
+class Teaching(nn.Module):
+    """The codec and the teacher of a run: what the teacher makes of coarse pictures.
+
+    Args:
+        codec: makes the coarse pictures.
+        teacher: restores them.
+    """
+
+    def __init__(self, codec: CodecPreview, teacher: RealESRGAN) -> None:
+        super().__init__()
+        self.parts = Frozen({"codec": codec, "teacher": teacher})
+
+    @classmethod
+    def load(cls, run: Path) -> Teaching:
+        """Those of a run.
+
+        Raises:
+            WeightsError: the teacher stage has not been trained.
+        """
+        return cls(CodecPreview.load(run), load_teacher(run))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, quality: Tensor) -> TaughtBatch:
+        """For originals (B, 3, H, W) in [-1, 1], sides divisible by 64, at qualities (B,)."""
+        # What is coded is rounded to 8 bits; so does the teacher see it.
+        coarse = (self.parts["codec"](x, quality) * 127.5 + 127.5).round() / 127.5 - 1
+        restored, features = restore(self.parts["teacher"], coarse)
+        return TaughtBatch(x, coarse, restored.clamp(-1, 1), torch.stack(features).float(), quality)
 
 
 class TeacherStage(RestorationStage):

@@ -175,7 +175,7 @@ class _RateDistortionStage(Stage):
         for value in self.qualities:
             bpps, psnrs = [], []
             for x in images[:12]:
-                quality = torch.tensor([float(value)])
+                quality = torch.tensor([float(value)], device=x.device)
                 y = self.objective.analysis(x)
                 out = self.trained["latent_codec"](y, quality, "rounded")
                 x_coarse = self.trained["coarse"](out.y_hat, quality)
