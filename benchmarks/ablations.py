@@ -10,7 +10,7 @@ perceptual metrics, how much worse each is than that of the whole, with the stan
 
 ``retrained`` trains every run from the checkpoint's weights, with one thread and one seed, two at a time.
 What is left out is zero in training and validation alike (``--without`` of ``python -m sprdiff.training``).
-The other parts have these minutes to take its place, no more. Runs that are already there are not made again.
+The other parts have these steps to take its place, no more. Runs that are already there are not made again.
 All its figures are of held-out photographs; rates are estimates of the entropy model, by which BD-rate
 compares the codec's runs with their control.
 """
@@ -160,15 +160,15 @@ def left_out(
 
 
 def train(
-    stage: str, part: str, photographs: Path, out: Path, checkpoint: Path, minutes: float, more: list[str]
+    stage: str, part: str, photographs: Path, out: Path, checkpoint: Path, steps: int, more: list[str]
 ) -> list[dict]:
     """The last validation of one run, which is made if it is not there."""
     run = out / f"{stage}-{part}"
     log = run / f"{stage}.jsonl"
-    if not _last_rows(log, minutes):
+    if not _last_rows(log, steps):
         command = [
             sys.executable, "-m", "sprdiff.training", stage, "--data", str(photographs), "--out", str(run),
-            "--start", str(checkpoint), "--minutes", str(minutes), "--validate-every", str(minutes + 1),
+            "--start", str(checkpoint), "--steps", str(steps), "--validate-every", str(steps),
             "--resume", *more,
         ]  # fmt: skip
         if part != CONTROL:
@@ -180,13 +180,13 @@ def train(
         }
         with (run / "output.txt").open("w") as output:
             subprocess.run(command, check=True, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    return _last_rows(log, minutes)
+    return _last_rows(log, steps)
 
 
-def _last_rows(log: Path, minutes: float) -> list[dict]:
-    """The rows of the validation at the end of a run of so many minutes, or none."""
+def _last_rows(log: Path, steps: int) -> list[dict]:
+    """The rows of the validation at the end of a run of so many steps, or none."""
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    return [row for row in rows if row["step"] == rows[-1]["step"] and row["minutes"] >= minutes - 0.01]
+    return [row for row in rows if row["step"] == steps]
 
 
 def _curve(part: str, rows: list[dict]) -> Curve:
@@ -218,22 +218,22 @@ def retrained_table(results: dict[str, dict[str, list[dict]]]) -> str:
 @app.command()
 def retrained(
     photographs: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="As in training.")],
-    taught: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="As for python -m sprdiff.training.")
-    ],
     out: Annotated[Path, typer.Option(help="Folder of the runs.")],
     checkpoint: Annotated[Path, typer.Option(help="Where all of them start.")] = CHECKPOINT,
-    minutes: Annotated[float, typer.Option(help="Of each run.")] = 6.0,
+    steps: Annotated[int, typer.Option(help="Of each run.")] = 240,
+    taught: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="As for python -m sprdiff.training."),
+    ] = None,
     backbones: Annotated[Path | None, typer.Option(help="As for python -m sprdiff.training.")] = None,
     as_json: Json = False,
 ) -> None:
     """Brief trainings without a part, from the same checkpoint."""
-    more = ["--taught", str(taught)]
-    if backbones:
-        more += ["--backbones", str(backbones)]
+    given = {"--taught": taught, "--backbones": backbones}
+    more = [word for name, folder in given.items() if folder for word in (name, str(folder))]
     jobs = [(stage, part) for stage, parts in RETRAINED.items() for part in parts]
     with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(lambda job: train(*job, photographs, out, checkpoint, minutes, more), jobs))
+        rows = list(pool.map(lambda job: train(*job, photographs, out, checkpoint, steps, more), jobs))
     results: dict[str, dict[str, list[dict]]] = {stage: {} for stage in RETRAINED}
     for (stage, part), each in zip(jobs, rows, strict=True):
         results[stage][part] = each

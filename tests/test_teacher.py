@@ -114,7 +114,7 @@ def test_the_stage_starts_from_the_files_and_goes_on_from_the_run(run, photos, t
     again = TeacherStage(SMALL, run, crops, StageOptions())
     assert torch.equal(weights(again.objective.trained["teacher"]), weights(teacher))
     assert all(parameter.requires_grad for parameter in again.objective.trained["teacher"].parameters())
-    assert again.objective.criterion.adversary_starts == 0, "the adversary goes on, too"
+    assert again.objective.criterion.course.adversary_starts == 0, "the adversary goes on, too"
 
 
 def test_the_teacher_is_asked_about_coarse_pictures_of_the_training_set(run, photos, tmp_path, monkeypatch):

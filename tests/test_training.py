@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tiny import SMALL, small_pipeline
 from torch import nn
 from typer.testing import CliRunner
 
-from sprdiff.errors import InputImageError, WeightsError
+from sprdiff.errors import InputImageError, SettingsError, WeightsError
 from sprdiff.images import to_image
 from sprdiff.metrics import psnr
 from sprdiff.parts import build_part, load_part, save_part
@@ -29,7 +29,7 @@ from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, list_images, split, stream, validation_images
 from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.graphics import draw_graphic
-from sprdiff.training.loop import Stage, StageOptions, learning_rate_factor
+from sprdiff.training.loop import Schedule, Stage, StageOptions, Training, learning_rate_factor
 from sprdiff.training.real_esrgan import NAME
 from sprdiff.training.stages import STAGES
 from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
@@ -67,8 +67,10 @@ def make(name: str, photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch, **
     return stage_class(SMALL, run, crops, StageOptions(taught=photos / "taught", backbones=photos, **options))
 
 
-def train(stage, photos: Path, run: Path, minutes: float, resume: bool = False) -> None:
-    loop.run(stage, photos, run, minutes=minutes, resume=resume, seed=0, validate_every_minutes=1)
+def train(stage, photos: Path, run: Path, steps: int = 2, **schedule) -> Training:
+    training = Training(stage, photos, run, Schedule(steps=steps, **schedule))
+    training.run()
+    return training
 
 
 def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
@@ -77,7 +79,7 @@ def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     for name in STAGES:
         stage = make(name, photos, run, monkeypatch)
         before = [p.detach().clone() for p in stage.objective.parameters() if p.requires_grad]
-        train(stage, photos, run, minutes=0.002)
+        train(stage, photos, run)
         after = [p for p in stage.objective.parameters() if p.requires_grad]
         assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), name
         rows = [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
@@ -101,7 +103,7 @@ def test_a_checkpoint_is_trained_further(photos, begun, tmp_path, monkeypatch):
         stage = make(name, photos, begun, monkeypatch)
         state = stage.objective.trained[part].state_dict()
         assert all(torch.equal(value, before[key]) for key, value in state.items())
-        train(stage, photos, begun, minutes=0.001)
+        train(stage, photos, begun)
         unpack(tmp_path / "checkpoint", begun)
         after = load_part(part, begun).state_dict()
         changed = [key for key in before if not torch.equal(after[key], before[key])]
@@ -125,42 +127,100 @@ def test_a_shifted_range_codes_alike_at_other_qualities(photos, tmp_path, monkey
         shift.main(tmp_path / "run", low=100.0, high=90.0)
 
 
-def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
+def losses_of(training: Training) -> list[float]:
+    """What ``training`` will have lost at every step, filled while it runs."""
+    losses, forward = [], training.objective.forward
+
+    def remembering(*arguments):
+        given = forward(*arguments)
+        losses.append(float(given["loss"].detach()))
+        return given
+
+    training.objective.forward = remembering
+    return losses
+
+
+@pytest.mark.parametrize("name", ["vae", "codec", "teacher", "diffusion"])
+def test_a_run_that_is_stopped_ends_like_one_that_is_not(name, photos, begun, monkeypatch):
+    monkeypatch.setattr(restoration, "ADVERSARY_STARTS", 0.2)
+    broken = begun.with_name("broken")
+    shutil.copytree(begun, broken)
+
+    def start(run: Path, **schedule) -> tuple[Training, list[float]]:
+        torch.manual_seed(0)
+        stage = make(name, photos, run, monkeypatch)
+        schedule = Schedule(steps=6, validate_every=2, save_every=3, **schedule)
+        training = Training(stage, photos, run, schedule)
+        return training, losses_of(training)
+
+    whole, expected = start(begun)
+    whole.run()
+    first, losses = start(broken)
+    monkeypatch.setattr(first, "validate", lambda: _raise() if first.clock.step == 4 else None)
+    with pytest.raises(KeyboardInterrupt):  # as a kill would: what came after step 3 is lost
+        first.run()
+    second, rest = start(broken, resume=True, workers=2)
+    assert second.clock.step == 3
+    second.run()
+    assert len(expected) == 6 and [*losses[:3], *rest] == expected and losses == expected[:4]
+    for mine, theirs in zip(second.parameters, whole.parameters, strict=True):
+        assert torch.equal(mine, theirs)
+    for mine, theirs in zip(second.ema.shadow_params, whole.ema.shadow_params, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_validation_and_saving_follow_the_steps(photos, tmp_path, monkeypatch):
     stage = make("vae", photos, tmp_path, monkeypatch)
-    train(stage, photos, tmp_path, minutes=0.003)
+    saved = []
+    monkeypatch.setattr(stage, "save", lambda folder: saved.append(training.clock.step))
+    training = Training(stage, photos, tmp_path, Schedule(steps=5, validate_every=2, save_every=4))
+    training.run()
+    rows = [json.loads(line) for line in (tmp_path / "vae.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 5] and saved == [4, 5]
     state = tmp_path / "state" / "vae"
     assert state.is_dir() and not state.with_name("vae.tmp").exists()
-    first = json.loads((tmp_path / "vae.jsonl").read_text().splitlines()[-1])
+
+
+def test_a_run_stops_at_its_ceiling_and_goes_on_under_a_higher_one(photos, tmp_path, monkeypatch):
+    stage = make("vae", photos, tmp_path, monkeypatch)
+    stopped = train(stage, photos, tmp_path, steps=1000, minutes=1e-9)
+    assert stopped.clock.step == 1 and stopped.state.is_dir()
     again = make("vae", photos, tmp_path, monkeypatch)
-    # A step on a busy machine can take longer than what was asked for, and the log rounds to 0.01.
-    minutes = first["minutes"] + 0.008
-    train(again, photos, tmp_path, minutes=minutes, resume=True)
-    last = json.loads((tmp_path / "vae.jsonl").read_text().splitlines()[-1])
-    assert last["step"] > first["step"] and last["minutes"] >= minutes - 0.005
+    more = train(again, photos, tmp_path, steps=1000, minutes=stopped.clock.minutes + 1e-9, resume=True)
+    assert more.clock.step == 2
+    finished = train(make("vae", photos, tmp_path, monkeypatch), photos, tmp_path, steps=2, resume=True)
+    assert finished.clock.step == 2, "nothing is left to do"
+
+
+def test_processes_must_share_a_batch_equally(photos, tmp_path, monkeypatch):
+    stage = make("vae", photos, tmp_path, monkeypatch)
+    monkeypatch.setattr(loop.Accelerator, "num_processes", 3)
+    with pytest.raises(SettingsError, match="3 processes cannot share a batch of 4 crops"):
+        Training(stage, photos, tmp_path, Schedule(steps=1))
 
 
 def test_a_state_of_other_parts_is_refused(photos, tmp_path, monkeypatch):
-    train(make("vae", photos, tmp_path, monkeypatch), photos, tmp_path, minutes=0.001)
+    train(make("vae", photos, tmp_path, monkeypatch), photos, tmp_path)
     other = make("vae", photos, tmp_path, monkeypatch)
     other.objective.vae.decoder[0] = torch.nn.Conv2d(8, 16, 1)
     with pytest.raises((WeightsError, RuntimeError), match=r"other parts|size mismatch"):
-        train(other, photos, tmp_path, minutes=0.002, resume=True)
+        train(other, photos, tmp_path, steps=4, resume=True)
     swapped = make("vae", photos, tmp_path, monkeypatch)
     vae = swapped.objective.vae
     vae._modules = dict(reversed(vae._modules.items()))
     with pytest.raises(WeightsError, match="other parts"):
-        train(swapped, photos, tmp_path, minutes=0.002, resume=True)
+        train(swapped, photos, tmp_path, steps=4, resume=True)
 
 
 def test_a_kill_while_saving_leaves_the_last_state(photos, tmp_path, monkeypatch):
     stage = make("vae", photos, tmp_path, monkeypatch)
-    train(stage, photos, tmp_path, minutes=0.002)
+    train(stage, photos, tmp_path)
     state = tmp_path / "state" / "vae"
     before = {file.name: file.read_bytes() for file in state.iterdir()}
     again = make("vae", photos, tmp_path, monkeypatch)
-    monkeypatch.setattr(again, "save", lambda folder: os.kill(os.getpid(), 0) or _raise())
+    monkeypatch.setattr(again, "save", lambda folder: _raise())
     with pytest.raises(KeyboardInterrupt):
-        train(again, photos, tmp_path, minutes=0.004, resume=True)
+        train(again, photos, tmp_path, steps=4, resume=True)
     assert {file.name: file.read_bytes() for file in state.iterdir()} == before
 
 
@@ -190,7 +250,7 @@ def test_frozen_parts_stay_as_they_are(name, photos, begun, monkeypatch):
     frozen = frozen_modules(stage.objective)
     assert frozen
     before = [{key: value.clone() for key, value in each.state_dict().items()} for each in frozen]
-    train(stage, photos, begun, minutes=0.001)
+    train(stage, photos, begun)
     for each, state in zip(frozen, before, strict=True):
         assert all(torch.equal(value, state[key]) for key, value in each.state_dict().items())
 
@@ -234,7 +294,7 @@ def test_nothing_of_an_objective_stays_behind_when_it_moves(name, photos, begun,
 def test_one_part_of_a_stage_is_trained_alone(photos, begun, monkeypatch):
     before = {name: load_part(name, begun).state_dict() for name in ("fusion", "latent_codec", "coarse")}
     stage = make("codec", photos, begun, monkeypatch, only=frozenset({"fusion"}))
-    train(stage, photos, begun, minutes=0.001)
+    train(stage, photos, begun)
     for name, state in before.items():
         after = load_part(name, begun).state_dict()
         changed = [key for key in state if not torch.equal(after[key], state[key])]
@@ -272,15 +332,20 @@ def test_crops_are_in_range_and_repeatable(photos):
     assert torch.equal(a, b) and not torch.equal(a, Crops(paths, 64, 1.5, 4).batch(6))
 
 
-def test_processes_that_prepare_crops_prepare_different_ones(photos):
-    crops = Crops(list_images(photos), 64, 1.5, 0)
-    alone = list(itertools.islice(stream(crops, 2, 3), 2))
-    assert torch.equal(torch.cat(alone), Crops(list_images(photos), 64, 1.5, 3).batch(4))
-    together = list(itertools.islice(stream(crops, 2, 3, workers=2), 4))
-    assert all(batch.shape == (2, 3, 64, 64) for batch in together)
-    assert not any(torch.equal(a, b) for a, b in itertools.combinations([*alone, *together], 2))
-    again = list(itertools.islice(stream(crops, 2, 3, workers=2), 4))
-    assert all(torch.equal(a, b) for a, b in zip(together, again, strict=True))
+def test_what_is_seen_depends_on_the_seed_and_the_step_alone(photos):
+    crops = Crops(list_images(photos), 64, 1.5)
+
+    def seen(steps: int, count: int = 4, seed: int = 3, **options) -> list[torch.Tensor]:
+        return list(itertools.islice(stream(crops, count, seed, **options), steps))
+
+    batches = seen(4)
+    assert all(batch.shape == (4, 3, 64, 64) for batch in batches)
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations([*batches, *seen(1, seed=4)], 2))
+    crops.batch(5)  # whoever else draws changes nothing
+    for again in (seen(4), seen(4, workers=3), [*seen(1), *seen(3, first_step=1, workers=2)]):
+        assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
+    halves = zip(*(seen(4, count=2, rank=rank, processes=2) for rank in (0, 1)), strict=True)
+    assert all(torch.equal(torch.cat(pair), batch) for pair, batch in zip(halves, batches, strict=True))
 
 
 def test_drawn_pictures_come_at_their_share(photos):
@@ -396,7 +461,7 @@ def test_without_a_share_the_adversary_changes_no_gradient(photos, begun, monkey
 
     def gradients(progress: float) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        objective.criterion.steps = 0
+        objective.criterion.course.turn = 0
         objective.zero_grad()
         batch = objective.prepare(taught.x, taught.quality, taught)
         losses = objective(batch, progress)
@@ -413,14 +478,14 @@ def test_without_a_share_the_adversary_changes_no_gradient(photos, begun, monkey
 
 def test_the_adversary_goes_on_with_the_run(photos, begun, monkeypatch):
     first = make("diffusion", photos, begun, monkeypatch)
-    assert first.objective.criterion.adversary_starts > 0
+    assert first.objective.criterion.course.adversary_starts > 0
     untrained = [head.detach().clone() for head in first.heads]
-    monkeypatch.setattr(first.objective.criterion, "adversary_starts", 0.0)
-    train(first, photos, begun, minutes=0.001)
+    monkeypatch.setattr(first.objective.criterion.course, "adversary_starts", 0.0)
+    train(first, photos, begun)
     assert not any(torch.equal(head, before) for head, before in zip(first.heads, untrained, strict=True))
     assert (begun / "state" / "adversary.safetensors").is_file()
     second = make("diffusion", photos, begun, monkeypatch)
-    assert second.objective.criterion.adversary_starts == 0
+    assert second.objective.criterion.course.adversary_starts == 0
     state, again = (each.objective.criterion.adversary.state_dict() for each in (first, second))
     assert all(torch.equal(state[key], again[key]) for key in state)
 

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available")
 GPU = torch.device("cuda")
 # As accelerate is on a GPU, as far as stages look at it.
 ACCELERATOR = SimpleNamespace(
-    device=GPU, autocast=lambda: torch.autocast("cuda", torch.bfloat16), backward=lambda loss: None
+    device=GPU,
+    autocast=lambda: torch.autocast("cuda", torch.bfloat16),
+    backward=lambda loss: None,
+    reduce=lambda gradient, reduction: gradient,
 )
 
 
@@ -76,7 +79,7 @@ def no_backward(monkeypatch) -> None:
 
 def step(stage: Stage, photos: Path, objective: nn.Module) -> dict[str, Any]:
     """The losses of one step whose ``objective`` is on the GPU."""
-    batch = stage.source(list_images(photos), 0).batch(4)
+    batch = stage.source(list_images(photos)).batch(4)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         to_gpu(objective, mode)
         stage.objective.train()

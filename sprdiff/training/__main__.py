@@ -1,4 +1,4 @@
-"""``python -m sprdiff.training STAGE --preset tiny --data DIR --out DIR [--resume] [--minutes M]``."""
+"""``python -m sprdiff.training STAGE --preset tiny --data DIR --out DIR [--resume] [--steps N]``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from accelerate.utils import set_seed
 
 from sprdiff.config import PRESETS
 from sprdiff.parts import PART_CLASSES
 from sprdiff.training.data import Crops, list_images, split
-from sprdiff.training.loop import StageOptions, run
+from sprdiff.training.loop import Schedule, StageOptions, Training
 from sprdiff.training.stages import STAGES
 
 StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
@@ -31,9 +32,13 @@ def main(
     data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of photographs.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; each stage adds its parts to it.")],
     preset: Annotated[PresetName, typer.Option(help="Sizes of the parts.")] = PresetName["tiny"],
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="In all, over every resumed run; each stage has its own number.")
+    ] = None,
     minutes: Annotated[
-        float, typer.Option(min=0.01, help="Training time in all, over every resumed run.")
-    ] = 30.0,
+        float | None,
+        typer.Option(min=0.01, help="A ceiling, over every resumed run: training stops where it is then."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last saved state.")] = False,
     start: Annotated[
         Path | None,
@@ -71,11 +76,17 @@ def main(
         float | None, typer.Option(min=0.0, help="Its peak, if not that of the stage.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Crops a step, if not as many as the stage takes.")
+        int | None, typer.Option(min=1, help="Crops a step, shared by the processes; each stage has its own.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare crops ahead, for a GPU.")] = 0,
+    mixed_precision: Annotated[
+        str, typer.Option(help="Of the forward passes, as accelerate knows it: bf16, fp16 or no.")
+    ] = "bf16",
     seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
-    validate_every: Annotated[float, typer.Option(help="Minutes between validations.")] = 5.0,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 200,
+    save_every: Annotated[
+        int, typer.Option(min=1, help="Steps between saved states: what a kill can cost.")
+    ] = 200,
 ) -> None:
     """Train one stage of SPRDiff; run the stages in the order in which they are listed."""
     build = STAGES[stage.value]
@@ -94,6 +105,7 @@ def main(
     options = StageOptions(frozenset(without or ()), frozenset(only or ()), backbones, taught)
     if start is not None:
         unpack(start, out)
+    set_seed(seed)  # initial weights: the same in every process
     # Statistics for closed-form starts; a resumed run has them in its state.
     crops = Crops(split(list_images(data))[0][:400], build.crop, build.max_zoom, seed)
     training = build(PRESETS[preset.value], out, crops, options)
@@ -101,16 +113,17 @@ def main(
         training.learning_rate = learning_rate
     if batch_size is not None:
         training.batch_size = batch_size
-    run(
-        training,
-        data,
-        out,
+    schedule = Schedule(
+        steps=steps or training.steps,
+        validate_every=validate_every,
+        save_every=save_every,
         minutes=minutes,
-        resume=resume,
         seed=seed,
-        validate_every_minutes=validate_every,
+        resume=resume,
         workers=workers,
+        mixed_precision=mixed_precision,
     )
+    Training(training, data, out, schedule).run()
 
 
 if __name__ == "__main__":

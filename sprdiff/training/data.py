@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,43 +45,65 @@ def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """Where crops come from."""
 
-    def seed(self, seed: int) -> None:
-        """Begin the random choices anew."""
+    def crop(self, random: np.random.Generator) -> Any:
+        """One, chosen at random."""
 
-    def batch(self, count: int) -> Any:
-        """``count`` crops."""
+    def collate(self, crops: list[Any]) -> Any:
+        """A batch of crops."""
 
 
 class _Stream(IterableDataset):
-    """The batches of a source for ever; every process that reads it makes its own choices."""
+    """See :func:`stream`."""
 
-    def __init__(self, source: Source, count: int, seed: int) -> None:
+    def __init__(
+        self, source: Source, count: int, seed: int, first_step: int, rank: int, processes: int
+    ) -> None:
         super().__init__()
         self.source, self.count, self.start = source, count, seed
+        self.first_step, self.rank, self.processes = first_step, rank, processes
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        self.source.seed(self.start if worker is None else self.start + 7919 * (1 + worker.id))
-        while True:
-            yield self.source.batch(self.count)
+        own, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in itertools.count(self.first_step + own, workers):
+            first = (step * self.processes + self.rank) * self.count
+            seeds = ((self.start, index) for index in range(first, first + self.count))
+            yield self.source.collate([self.source.crop(np.random.default_rng(seed)) for seed in seeds])
 
 
-def stream(source: Source, count: int, seed: int, workers: int = 0) -> Iterator[Any]:
-    """Batches of ``count`` for ever.
+def stream(
+    source: Source,
+    count: int,
+    seed: int,
+    *,
+    first_step: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+) -> Iterator[Any]:
+    """The batches of one process for ever.
+
+    Every crop has random numbers of its own, by its place in the whole run: neither a stop nor the number of
+    workers changes what is seen, and ``processes`` share the batches that one would see.
 
     Args:
-        source: of the batches.
-        seed: of the random choices, which depend on ``workers`` too.
-        workers: processes that prepare batches ahead; 0 to prepare each when it is asked for.
+        source: of the crops.
+        count: crops a step in this process.
+        seed: of the random choices.
+        first_step: of the run that goes on.
+        rank: which of the ``processes`` this is.
+        workers: child processes that prepare batches ahead; 0 to prepare each when it is asked for.
     """
     loader: Iterable[Any] = DataLoader(
-        _Stream(source, count, seed),
+        _Stream(source, count, seed, first_step, rank, processes),
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        # It draws a number that nobody needs; from torch's own it would move the dice of a resumed run.
+        generator=torch.Generator(),
     )
     return iter(loader)
 
@@ -95,12 +118,12 @@ class Crops:
         paths: pictures to read; all are decoded into memory.
         size: side of a crop in pixels.
         max_zoom: largest enlargement; 1 for native crops only.
-        seed: of the random choices.
+        seed: of the choices of :meth:`batch`.
         graphics: the share of crops that are drawn pictures (text, shapes, flat colours) instead.
     """
 
     def __init__(
-        self, paths: list[Path], size: int, max_zoom: float, seed: int, graphics: float = 0.0
+        self, paths: list[Path], size: int, max_zoom: float, seed: int = 0, graphics: float = 0.0
     ) -> None:
         with ThreadPoolExecutor() as pool:
             images = list(pool.map(lambda path: np.asarray(load_image(path)), paths))
@@ -108,29 +131,30 @@ class Crops:
         self.size = size
         self.max_zoom = max_zoom
         self.graphics = graphics
-        self.seed(seed)
+        self.random = np.random.default_rng(seed)
         # Crops are drawn in proportion to the area of a picture.
         areas = np.array([image.shape[0] * image.shape[1] for image in self.images], dtype=float)
         self.weights = areas / areas.sum()
 
-    def seed(self, seed: int) -> None:
-        """Begin the random choices anew."""
-        self.random = np.random.default_rng(seed)
-
     def batch(self, count: int) -> Tensor:
         """``count`` crops, (count, 3, size, size) float32 in [-1, 1]."""
-        return torch.stack([self._crop() for _ in range(count)])
+        return self.collate([self.crop(self.random) for _ in range(count)])
 
-    def _crop(self) -> Tensor:
-        if self.random.random() < self.graphics:
-            return to_pixels(draw_graphic(self.random, self.size))
-        image = self.images[self.random.choice(len(self.images), p=self.weights)]
-        zoomed = self.max_zoom > 1 and self.random.random() < 0.5
-        side = round(self.size / self.random.uniform(1, self.max_zoom)) if zoomed else self.size
-        top = self.random.integers(image.shape[0] - side + 1)
-        left = self.random.integers(image.shape[1] - side + 1)
+    def collate(self, crops: list[Tensor]) -> Tensor:
+        """Crops (3, size, size) as (count, 3, size, size)."""
+        return torch.stack(crops)
+
+    def crop(self, random: np.random.Generator) -> Tensor:
+        """One, (3, size, size) float32 in [-1, 1]."""
+        if random.random() < self.graphics:
+            return to_pixels(draw_graphic(random, self.size))
+        image = self.images[random.choice(len(self.images), p=self.weights)]
+        zoomed = self.max_zoom > 1 and random.random() < 0.5
+        side = round(self.size / random.uniform(1, self.max_zoom)) if zoomed else self.size
+        top = random.integers(image.shape[0] - side + 1)
+        left = random.integers(image.shape[1] - side + 1)
         crop = image[top : top + side, left : left + side]
-        if self.random.random() < 0.5:
+        if random.random() < 0.5:
             crop = crop[:, ::-1]
         tensor = to_pixels(crop)
         if side != self.size:
@@ -210,35 +234,35 @@ class TaughtCrops:
     Args:
         paths: ``.npz`` files of :class:`Taught`; all are read into memory, 40 bytes a pixel.
         size: side of a crop in pixels, divisible by FEATURE_STRIDE.
-        seed: of the random choices.
+        seed: of the choices of :meth:`batch`.
     Raises:
         InputImageError: none of them is as large as a crop.
     """
 
-    def __init__(self, paths: list[Path], size: int, seed: int) -> None:
+    def __init__(self, paths: list[Path], size: int, seed: int = 0) -> None:
         read = (Taught.read(path) for path in paths)
         self.pictures = [each for each in read if min(each.x.shape[:2]) >= size]
         if not self.pictures:
             raise InputImageError(f"None of {len(paths)} taught pictures is {size} pixels wide and high.")
         self.size = size
-        self.seed(seed)
-
-    def seed(self, seed: int) -> None:
-        """Begin the random choices anew."""
         self.random = np.random.default_rng(seed)
 
     def batch(self, count: int) -> TaughtBatch:
         """``count`` crops."""
-        crops = [self._crop() for _ in range(count)]
+        return self.collate([self.crop(self.random) for _ in range(count)])
+
+    def collate(self, crops: list[Taught]) -> TaughtBatch:
+        """Crops as tensors."""
         pictures = (torch.stack([to_pixels(each[i]) for each in crops]) for i in range(3))
         features = torch.stack([torch.from_numpy(each.features).float() for each in crops])
         quality = torch.tensor([each.quality for each in crops])
         return TaughtBatch(*pictures, features.permute(3, 0, 4, 1, 2), quality)
 
-    def _crop(self) -> Taught:
-        picture = self.pictures[self.random.integers(len(self.pictures))]
+    def crop(self, random: np.random.Generator) -> Taught:
+        """One of a random picture."""
+        picture = self.pictures[random.integers(len(self.pictures))]
         cells = self.size // FEATURE_STRIDE
-        top, left = (self.random.integers(side // FEATURE_STRIDE - cells + 1) for side in picture.x.shape[:2])
+        top, left = (random.integers(side // FEATURE_STRIDE - cells + 1) for side in picture.x.shape[:2])
         rows, columns = (slice(start, start + cells) for start in (top, left))
         pixel_rows, pixel_columns = (
             slice(FEATURE_STRIDE * each.start, FEATURE_STRIDE * each.stop) for each in (rows, columns)

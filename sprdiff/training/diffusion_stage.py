@@ -139,7 +139,7 @@ class DiffusionStage(RestorationStage):
     weights = MappingProxyType(
         {"l1": 1.0, "low": 2.0, "structure": 0.4, "flat": 3.0, "grid": 40.0, "perceptual": 2.0}
     )
-    adversary_share = 0.35
+    adversary_share = 0.6
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.lessons = Lessons(folder, options.taught, self.crop)
@@ -165,9 +165,9 @@ class DiffusionStage(RestorationStage):
             self.lessons.teaching,
         )
 
-    def source(self, paths: list[Path], seed: int) -> Source:
+    def source(self, paths: list[Path]) -> Source:
         """Crops of the taught pictures, or of the photographs that the teacher is asked about."""
-        return self.lessons.source or super().source(paths, seed)
+        return self.lessons.source or super().source(paths)
 
     def before_step(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> Batch:
         """What the frozen parts make of the crops."""

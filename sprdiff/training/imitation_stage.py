@@ -75,8 +75,8 @@ class Lessons:
         self.source: TaughtCrops | None = None
         if taught is not None:
             paths, held_out = taught_pictures(taught)
-            self.source = TaughtCrops(paths, crop, 0)
-            self.held_out = TaughtCrops(held_out, crop, 0).batch(48)
+            self.source = TaughtCrops(paths, crop)
+            self.held_out = TaughtCrops(held_out, crop).batch(48)
 
     def scale(self, data: Crops) -> FeatureScale:
         """Of the teacher's features, over 48 crops."""
@@ -161,6 +161,7 @@ class ImitationStage(Stage):
     max_zoom, graphics = 1.3, 0.05
     ema_decay = 0.99
     gradient_clip = 5.0
+    steps = 4000
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.lessons = Lessons(folder, options.taught, self.crop)
@@ -169,9 +170,9 @@ class ImitationStage(Stage):
         scale = self.lessons.scale(data)
         self.objective = ImitationObjective(conditions.train(), scale, self.lessons.teaching)
 
-    def source(self, paths: list[Path], seed: int) -> Source:
+    def source(self, paths: list[Path]) -> Source:
         """Crops of the taught pictures, or of the photographs that the teacher is asked about."""
-        return self.lessons.source or super().source(paths, seed)
+        return self.lessons.source or super().source(paths)
 
     def before_step(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> TaughtBatch:
         return self.lessons.batch(accelerator, crops)

@@ -1,31 +1,32 @@
-"""The training loop of every stage: time budget, EMA weights, resumable state, validation table."""
+"""The training loop of every stage: schedule, EMA weights, resumable state, validation table."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, set_seed
 from diffusers.training_utils import EMAModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from sprdiff.errors import WeightsError
+from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.training.data import Crops, Source, list_images, split, stream, validation_images
 
-SAVE_EVERY_MINUTES = 4.0
-# The share of the time after which the learning rate falls.
-DECAY_FROM = 0.6
+# The share of the steps after which the learning rate falls, and those in which it rises.
+DECAY_FROM, WARMUP_STEPS = 0.6, 100
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,30 @@ class StageOptions:
     taught: Path | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long a run takes, and what is done on the way. The unit is the step, so that runs repeat.
+
+    Attributes:
+        steps: in all, over every resumed run; the learning rate falls over the last of them.
+        validate_every, save_every: steps between validations, and between saved states.
+        minutes: a ceiling over all resumed runs, at which a run stops where it is; none for no ceiling.
+        seed: of the order of the data, and of everything random in the stage.
+        resume: go on from the last saved state, if there is one.
+        workers: processes that prepare batches ahead, see :func:`sprdiff.training.data.stream`.
+        mixed_precision: as accelerate knows it: ``bf16``, ``fp16`` or ``no``.
+    """
+
+    steps: int
+    validate_every: int = 200
+    save_every: int = 200
+    minutes: float | None = None
+    seed: int = 0
+    resume: bool = False
+    workers: int = 0
+    mixed_precision: str = "bf16"
+
+
 class Stage(ABC):
     """What one stage trains, and how.
 
@@ -53,7 +78,8 @@ class Stage(ABC):
         name: as given on the command line.
         objective: the module whose parameters are trained; its forward returns a dict of losses with
             the total under ``loss``.
-        batch_size, crop, max_zoom, graphics, learning_rate, ema_decay: settings of the loop.
+        steps, batch_size, crop, max_zoom, graphics, learning_rate, ema_decay: settings of the loop; the
+            processes share a batch.
         ablations, separable: what the stage can be trained without, and which of its parts alone; see
             :class:`StageOptions`.
     """
@@ -62,6 +88,7 @@ class Stage(ABC):
     ablations: tuple[str, ...] = ()
     separable: tuple[str, ...] = ()
     objective: nn.Module
+    steps: int = 2000
     batch_size: int = 16
     crop: int = 256
     max_zoom: float = 1.5
@@ -70,13 +97,13 @@ class Stage(ABC):
     ema_decay: float = 0.998
     gradient_clip: float = 0.5
 
-    def source(self, paths: list[Path], seed: int) -> Source:
-        """Where batches come from.
+    def source(self, paths: list[Path]) -> Source:
+        """Where crops come from.
 
         Args:
             paths: the photographs to train on.
         """
-        return Crops(paths, self.crop, self.max_zoom, seed, self.graphics)
+        return Crops(paths, self.crop, self.max_zoom, graphics=self.graphics)
 
     def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
         """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""
@@ -105,12 +132,12 @@ def to_device(pictures: Tensor, accelerator: Accelerator) -> Tensor:
 
 
 def learning_rate_factor(progress: float) -> float:
-    """The share of its peak that a learning rate has when this share of the time is over."""
+    """The share of its peak that a learning rate has when this share of the steps is over."""
     falling = max(0.0, progress - DECAY_FROM) / (1 - DECAY_FROM)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
 
 
-class _Progress:
+class _Clock:
     """Steps and minutes so far, and whose state it is; part of the resumable state.
 
     Args:
@@ -145,136 +172,203 @@ class _Plain:
         self.target.load_state_dict(state)
 
 
-def run(
-    stage: Stage,
-    data: Path,
-    out: Path,
-    *,
-    minutes: float,
-    resume: bool,
-    seed: int,
-    validate_every_minutes: float,
-    workers: int = 0,
-) -> None:
-    """Train ``stage`` for ``minutes`` in all, over as many runs as it takes.
+class Training:
+    """One stage in training, in one process or several.
 
-    The learning rate keeps its peak until DECAY_FROM, then falls along a cosine to 2 % of it. A run that is
-    killed loses at most ``SAVE_EVERY_MINUTES``; ``resume`` goes on from the last state. ``workers``: see
-    :func:`sprdiff.training.data.stream`.
+    Args:
+        stage: what is trained.
+        data: folder of photographs.
+        out: folder of the run: parts, ``STAGE.jsonl`` with the validation table, and resumable state.
+        schedule: how long, and what on the way.
+    Raises:
+        SettingsError: the processes cannot share a batch equally.
+        WeightsError: the saved state is of other parts.
     """
-    # On a GPU: crops are all of one size, so the fastest convolutions are worth looking for.
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = True
-    accelerator = Accelerator(mixed_precision="bf16")
-    set_seed(seed, device_specific=True)
-    console = Console(stderr=True)
-    training, held_out = split(list_images(data))
-    own_seed = seed + 1000 * accelerator.process_index
-    crops = stage.source(training, own_seed)
-    validation = validation_images(held_out) if accelerator.is_main_process else []
-    validation = [to_device(x, accelerator) for x in validation]
 
-    stage.objective.to(accelerator.device, memory_format=torch.channels_last)
-    parameters = [p for p in stage.objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
-    ema = EMAModel(parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
-    ema.to(accelerator.device)
-    objective, optimizer = accelerator.prepare(stage.objective, optimizer)
-    clock = _Progress([tuple(p.shape) for p in parameters])
-    for item in [clock, ema, *stage.extra_state().values()]:
-        accelerator.register_for_checkpointing(_Plain(item))
-    state = out / "state" / stage.name
-    if resume and state.exists():
-        accelerator.load_state(str(state))
-        own_seed += clock.step
-        console.print(f"{stage.name}: resumed at step {clock.step}, minute {clock.minutes:.1f}")
+    def __init__(self, stage: Stage, data: Path, out: Path, schedule: Schedule) -> None:
+        self.stage, self.out, self.schedule = stage, out, schedule
+        # Not every step reaches every parameter: some losses come in turn.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = accelerator = Accelerator(
+            mixed_precision=schedule.mixed_precision, kwargs_handlers=[unused]
+        )
+        processes = accelerator.num_processes
+        if stage.batch_size % processes:
+            raise SettingsError(
+                f"{processes} processes cannot share a batch of {stage.batch_size} crops equally."
+            )
+        # On a GPU: crops are all of one size, so the fastest convolutions are worth looking for.
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = True
+        set_seed(schedule.seed, device_specific=True)
+        self.console = Console(stderr=True)
+        training, held_out = split(list_images(data))
+        self.source = stage.source(training)
+        pictures = validation_images(held_out) if accelerator.is_main_process else []
+        self.held_out = [to_device(x, accelerator) for x in pictures]
 
-    def save() -> None:
-        if accelerator.is_main_process:
-            state.parent.mkdir(parents=True, exist_ok=True)
-        temporary = state.with_name(state.name + ".tmp")
-        accelerator.save_state(str(temporary))
-        if accelerator.is_main_process:
-            ema.store(parameters)
-            ema.copy_to(parameters)
-            stage.save(out)
-            ema.restore(parameters)
-            old = state.with_name(state.name + ".old")
-            if state.exists():
-                os.replace(state, old)
-            os.replace(temporary, state)
-            shutil.rmtree(old, ignore_errors=True)
-        accelerator.wait_for_everyone()
+        stage.objective.to(accelerator.device, memory_format=torch.channels_last)
+        self.parameters = [p for p in stage.objective.parameters() if p.requires_grad]
+        self.ema = EMAModel(
+            self.parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
+        )
+        self.ema.to(accelerator.device)
+        optimizer = torch.optim.AdamW(
+            self.parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+        )
+        self.objective, self.optimizer = accelerator.prepare(stage.objective, optimizer)
+        self.clock = _Clock([tuple(p.shape) for p in self.parameters])
+        for item in [self.clock, self.ema, *stage.extra_state().values()]:
+            accelerator.register_for_checkpointing(_Plain(item))
+        self.averages: dict[str, Tensor] = {}
+        out.mkdir(parents=True, exist_ok=True)
+        if schedule.resume and self.state.exists():
+            accelerator.load_state(str(self.state))
+            self._say(f"{stage.name}: resumed at step {self.clock.step}, minute {self.clock.minutes:.1f}")
 
-    def validate() -> None:
-        if not accelerator.is_main_process:
-            return
-        ema.store(parameters)
-        ema.copy_to(parameters)
-        stage.objective.eval()
-        # These pictures are of many sizes: here the search for fast convolutions would be the slow part.
-        with torch.no_grad(), torch.backends.cudnn.flags(benchmark=False):
-            rows = stage.validate(validation)
+    @property
+    def state(self) -> Path:
+        """Folder of the resumable state."""
+        return self.out / "state" / self.stage.name
+
+    def run(self) -> None:
+        """Train to the end of the schedule, or its ceiling, validate and save."""
+        stage, schedule, clock = self.stage, self.schedule, self.clock
+        accelerator = self.accelerator
+        batches = stream(
+            self.source,
+            stage.batch_size // accelerator.num_processes,
+            schedule.seed,
+            first_step=clock.step,
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
+            workers=schedule.workers,
+        )
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[logs]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
         stage.objective.train()
-        ema.restore(parameters)
-        with (out / f"{stage.name}.jsonl").open("a") as log:
+        shown = 0.0
+        saved = validated = clock.step
+        with Progress(*columns, console=self.console, disable=not accelerator.is_main_process) as bar:
+            task = bar.add_task(stage.name, total=schedule.steps, completed=clock.step, logs="")
+            while clock.step < schedule.steps and not self._out_of_time():
+                self.step(next(batches))
+                if time.monotonic() - shown > 1:
+                    bar.update(task, completed=clock.step, logs=self.logs())
+                    shown = time.monotonic()
+                if clock.step % schedule.validate_every == 0:
+                    self._say(self.logs())
+                    self.validate()
+                    validated = clock.step
+                if clock.step % schedule.save_every == 0:
+                    self.save()
+                    saved = clock.step
+        if clock.step > validated:
+            self.validate()
+        if clock.step > saved or not self.state.exists():
+            self.save()
+        accelerator.end_training()
+
+    def step(self, crops: Any) -> None:
+        """One step of the stage, from a batch of its source."""
+        stage, clock, accelerator = self.stage, self.clock, self.accelerator
+        started = time.monotonic()
+        progress = clock.step / self.schedule.steps
+        warmup = min(1.0, (clock.step + 1) / WARMUP_STEPS)
+        for group in self.optimizer.param_groups:
+            group["lr"] = stage.learning_rate * warmup * learning_rate_factor(progress)
+        batch = stage.before_step(accelerator, crops)
+        with accelerator.autocast():
+            losses = self.objective(batch, progress)
+        self.optimizer.zero_grad()
+        accelerator.backward(losses["loss"])
+        norm = accelerator.clip_grad_norm_(self.parameters, stage.gradient_clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            self.ema.step(self.parameters)
+        logs = stage.after_step(accelerator, batch, progress)
+        clock.step += 1
+        clock.minutes += (time.monotonic() - started) / 60
+        # On a device these stay there until they are shown: reading one waits for all that runs.
+        for key, value in {**logs, **losses, "norm": norm}.items():
+            number = torch.as_tensor(value).detach().float()
+            self.averages[key] = torch.lerp(self.averages.get(key, number), number, 0.02)
+
+    def logs(self) -> str:
+        """The step, and averages over the last fifty steps or so."""
+        values = " ".join(f"{key} {float(value):.4g}" for key, value in self.averages.items())
+        return f"step {self.clock.step} {values}"
+
+    def save(self) -> None:
+        """The stage's parts with EMA weights, and the resumable state; a kill leaves the last one whole."""
+        temporary = self.state.with_name(self.state.name + ".tmp")
+        if self.accelerator.is_main_process:
+            self.state.parent.mkdir(parents=True, exist_ok=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(temporary))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            with self._averaged():
+                self.stage.save(self.out)
+            old = self.state.with_name(self.state.name + ".old")
+            if self.state.exists():
+                os.replace(self.state, old)
+            os.replace(temporary, self.state)
+            shutil.rmtree(old, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def validate(self) -> None:
+        """Measure the EMA weights on held-out pictures, and add the rows to the table."""
+        stage = self.stage
+        if self.accelerator.is_main_process:
+            stage.objective.eval()
+            # These pictures are of many sizes: here the search for fast convolutions would be the slow part.
+            # And what is random in validation must not move the training's dice.
+            devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
+            with (
+                self._averaged(),
+                torch.no_grad(),
+                torch.backends.cudnn.flags(benchmark=False),
+                torch.random.fork_rng(devices),
+            ):
+                rows = stage.validate(self.held_out)
+            stage.objective.train()
+            self._write(rows)
+        self.accelerator.wait_for_everyone()
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        moment = {
+            "stage": self.stage.name,
+            "step": self.clock.step,
+            "minutes": round(self.clock.minutes, 2),
+        }
+        with (self.out / f"{self.stage.name}.jsonl").open("a") as log:
             for row in rows:
-                row = {"stage": stage.name, "step": clock.step, "minutes": round(clock.minutes, 2), **row}
+                row = {**moment, **row}
                 log.write(json.dumps(row) + "\n")
-                console.print(
+                self._say(
                     "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
                 )
 
-    out.mkdir(parents=True, exist_ok=True)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[logs]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    stage.objective.train()
-    last_save = last_validation = clock.minutes
-    averages: dict[str, Tensor] = {}
-    batches = stream(crops, stage.batch_size, own_seed, workers)
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The EMA weights in place of the trained ones."""
+        self.ema.store(self.parameters)
+        self.ema.copy_to(self.parameters)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.parameters)
 
-    def logs_text() -> str:
-        return f"step {clock.step} " + " ".join(f"{k} {float(v):.4g}" for k, v in averages.items())
+    def _out_of_time(self) -> bool:
+        """Whether the ceiling is reached, by the first process's clock: all stop at the same step."""
+        if self.schedule.minutes is None:
+            return False
+        reached = torch.tensor(self.clock.minutes >= self.schedule.minutes, device=self.accelerator.device)
+        return bool(broadcast(reached.int()))
 
-    shown = 0.0
-    with Progress(*columns, console=console, disable=not accelerator.is_main_process) as bar:
-        task = bar.add_task(stage.name, total=minutes, completed=clock.minutes, logs="")
-        while clock.minutes < minutes:
-            started = time.monotonic()
-            progress = clock.minutes / minutes
-            warmup = min(1.0, (clock.step + 1) / 100)
-            for group in optimizer.param_groups:
-                group["lr"] = stage.learning_rate * warmup * learning_rate_factor(progress)
-            batch = stage.before_step(accelerator, next(batches))
-            with accelerator.autocast():
-                losses = objective(batch, progress)
-            optimizer.zero_grad()
-            accelerator.backward(losses["loss"])
-            norm = accelerator.clip_grad_norm_(parameters, stage.gradient_clip)
-            if torch.isfinite(norm):
-                optimizer.step()
-                ema.step(parameters)
-            logs = stage.after_step(accelerator, batch, progress)
-            clock.step += 1
-            clock.minutes += (time.monotonic() - started) / 60
-            # On a device these stay there until they are shown: reading one waits for all that runs.
-            for key, value in {**logs, **losses, "norm": norm}.items():
-                number = torch.as_tensor(value).detach().float()
-                averages[key] = torch.lerp(averages.get(key, number), number, 0.02)
-            if time.monotonic() - shown > 1:
-                bar.update(task, completed=clock.minutes, logs=logs_text())
-                shown = time.monotonic()
-            if clock.minutes - last_validation >= validate_every_minutes:
-                console.print(logs_text())
-                validate()
-                last_validation = clock.minutes
-            if clock.minutes - last_save >= SAVE_EVERY_MINUTES:
-                save()
-                last_save = clock.minutes
-    validate()
-    save()
-    accelerator.end_training()
+    def _say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            self.console.print(text)

@@ -48,6 +48,25 @@ class Pictures:
     coarse: Features | None = None
 
 
+class Course:
+    """How far a :class:`PictureLoss` is; part of a run's state.
+
+    Attributes:
+        turn: counts the steps, for losses that take turns.
+        adversary_starts: the share of the stage's steps after which the adversary counts.
+    """
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.adversary_starts = ADVERSARY_STARTS
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
 class PictureLoss(nn.Module):
     """Reconstruction, perceptual and adversarial losses of a picture.
 
@@ -67,15 +86,14 @@ class PictureLoss(nn.Module):
         self.perceptual = PerceptualLoss()
         self.weights = dict(weights)
         self.share = share
-        self.adversary_starts = ADVERSARY_STARTS
-        self.steps = 0
+        self.course = Course()
 
     def forward(self, generated: Tensor, pictures: Pictures, progress: float) -> dict[str, Tensor]:
         """The losses by name; only ``loss`` has a gradient.
 
         Args:
             generated: (B, 3, H, W), not clamped.
-            progress: the share of the stage's time that is over.
+            progress: the share of the stage's steps that is over.
         """
         # Gradients are taken on the picture, where they can be weighed against each other, and only their sum
         # goes back through the network that made it.
@@ -91,13 +109,14 @@ class PictureLoss(nn.Module):
         (gradient,) = torch.autograd.grad(total, x_hat)
         # One of the two a step: half the time, and both are learned.
         turns = (("lpips", target), ("dists", x), ("lpips", x), ("dists", x))
-        name, reference = turns[self.steps % len(turns)]
-        self.steps += self.training
+        name, reference = turns[self.course.turn % len(turns)]
+        self.course.turn += self.training
         losses[name] = getattr(self.perceptual, name)(x_hat, reference).mean()
         (perceptual,) = torch.autograd.grad(self.weights["perceptual"] * losses[name], x_hat)
         gradient = gradient + perceptual
-        ramp = min(1.0, max(0.0, (progress - self.adversary_starts) / ADVERSARY_RAMP))
-        if progress >= self.adversary_starts / 2:
+        starts = self.course.adversary_starts
+        ramp = min(1.0, max(0.0, (progress - starts) / ADVERSARY_RAMP))
+        if progress >= starts / 2:
             pictures.coarse = [each.detach() for each in self.adversary.features(pictures.x_coarse)]
             fake = self.adversary.features(x_hat)
             pictures.fake = [each.detach() for each in fake]
@@ -135,7 +154,7 @@ class RestorationStage(Stage):
         criterion = PictureLoss(adversary, self.weights, self.adversary_share)
         if (folder / ADVERSARY_FILE).exists():
             adversary.load_state_dict(load_file(folder / ADVERSARY_FILE))
-            criterion.adversary_starts = 0.0
+            criterion.course.adversary_starts = 0.0
         self.heads = [*adversary.heads.parameters(), *adversary.pixels.parameters()]
         self.optimizer = torch.optim.AdamW(self.heads, lr=ADVERSARY_LEARNING_RATE, betas=(0.0, 0.9))
         return criterion
@@ -155,13 +174,16 @@ class RestorationStage(Stage):
             group["lr"] = ADVERSARY_LEARNING_RATE * learning_rate_factor(progress)
         self.optimizer.zero_grad()
         accelerator.backward(loss)
+        for parameter in self.heads:
+            # The heads are no part of what accelerate has prepared: their gradients are averaged here.
+            parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
         self.optimizer.step()
         for parameter in self.heads:
             parameter.requires_grad_(False)
         return {"adversary": loss}
 
     def extra_state(self) -> dict[str, Any]:
-        return {"adversary_optimizer": self.optimizer}
+        return {"adversary_optimizer": self.optimizer, "course": self.objective.criterion.course}
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         """What coarse and final picture are like at three qualities, averages over pictures."""

@@ -131,6 +131,7 @@ class SemanticStage(Stage):
     """A small DINOv2 transformer that learns from an ImageNet network what coarse pictures show."""
 
     name = "semantic"
+    steps = 900
     batch_size, crop, max_zoom, learning_rate = 24, 192, 1.5, 5e-4
     gradient_clip = 1.0
     qualities = (100, 130, 160)

@@ -109,6 +109,7 @@ class TeacherStage(RestorationStage):
     """Real-ESRGAN, for the pictures of this codec."""
 
     name = "teacher"
+    steps = 400
     learning_rate = 1e-4
     ema_decay = 0.99
     weights = MappingProxyType(

@@ -88,6 +88,7 @@ class VAEStage(Stage):
     """The autoencoder, from the KLT of its blocks; every later stage keeps it as it is."""
 
     name = "vae"
+    steps = 1400
     batch_size, crop, max_zoom, learning_rate = 32, 128, 1.0, 8e-4
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
@@ -199,6 +200,7 @@ class DistortionStage(_RateDistortionStage):
     """A plain codec for mean squared error; its analysis transform becomes the distortion encoder."""
 
     name = "distortion"
+    steps = 1500
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.trained = {
@@ -230,6 +232,7 @@ class CodecStage(_RateDistortionStage):
     name = "codec"
     ablations = ("f_dist", "f_sem")
     separable = ("fusion", "latent_codec", "coarse")
+    steps = 8000
     learning_rate = 4e-4
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:

@@ -1,0 +1,99 @@
+"""Training in two processes, as ``torchrun`` starts them, beside training in one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import teachers
+import torch
+from conftest import make_photo
+from safetensors.torch import load_file
+from tiny import small_pipeline
+
+from sprdiff.training.__main__ import unpack
+from sprdiff.training.real_esrgan import NAME
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(4):
+        make_photo(200, 196, seed).save(folder / f"{seed}.png")
+    teachers.write_ncnn(teachers.small_teacher(), folder / f"{NAME}.bin")
+    return folder
+
+
+def start(processes: int, *command: str) -> subprocess.Popen:
+    """A command of Python in so many processes that know of each other."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]),
+    }
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.Popen(
+        [sys.executable, *(launcher if processes > 1 else []), *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(child: subprocess.Popen) -> None:
+    output, _ = child.communicate(timeout=300)
+    assert child.returncode == 0, output[-3000:]
+
+
+@pytest.mark.parametrize("name", ["vae", "teacher"])
+def test_two_processes_with_half_the_batch_have_the_gradients_of_one(name, photos, tmp_path):
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    gradients = []
+    for processes in (1, 2):
+        run, file = tmp_path / f"run{processes}", tmp_path / f"{processes}.safetensors"
+        unpack(tmp_path / "checkpoint", run)
+        finish(
+            start(processes, str(REPOSITORY / "tests/one_step.py"), name, str(photos), str(run), str(file))
+        )
+        gradients.append(load_file(file))
+    one, two = gradients
+    assert one.keys() == two.keys()
+    for group in {key.split(".")[0] for key in one}:
+        # Some are zero but for rounding, such as those of colours that are kept.
+        largest = max(float(value.abs().max()) for key, value in one.items() if key.startswith(group))
+        assert largest > 0
+        for key, value in one.items():
+            if key.startswith(group):
+                assert torch.allclose(value, two[key], rtol=1e-3, atol=1e-4 * largest), key
+
+
+def test_two_processes_that_are_killed_end_like_two_that_are_not(photos, tmp_path):
+    def vae(run: Path, *more: str) -> subprocess.Popen:
+        command = ["-m", "sprdiff.training", "vae", "--data", str(photos), "--out", str(run), "--steps", "60"]
+        command += ["--batch-size", "2", "--save-every", "5", "--validate-every", "100"]
+        return start(2, *command, *more)
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(vae(whole))
+    child = vae(broken)
+    deadline = time.monotonic() + 200
+    while not (broken / "state" / "vae").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    # The launcher first: it would report that a child of its is gone.
+    launcher = psutil.Process(child.pid)
+    for process in (launcher, *launcher.children(recursive=True)):
+        process.kill()
+    child.communicate()
+    assert not (broken / "vae.jsonl").exists(), "it was over before the kill"
+    finish(vae(broken, "--resume"))
+    mine, theirs = (load_file(run / "vae" / "diffusion_pytorch_model.safetensors") for run in (broken, whole))
+    assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
