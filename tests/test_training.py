@@ -14,6 +14,7 @@ import teachers
 import torch
 import typer
 from conftest import make_photo
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import SMALL, small_pipeline
 from torch import nn
 from typer.testing import CliRunner
@@ -179,6 +180,23 @@ def test_validation_and_saving_follow_the_steps(photos, tmp_path, monkeypatch):
     assert [row["step"] for row in rows] == [2, 4, 5] and saved == [4, 5]
     state = tmp_path / "state" / "vae"
     assert state.is_dir() and not state.with_name("vae.tmp").exists()
+
+
+def test_a_tracker_gets_losses_figures_and_pictures(photos, begun, monkeypatch):
+    stage = make("diffusion", photos, begun, monkeypatch)
+    train(stage, photos, begun, steps=4, validate_every=2, tracker="tensorboard", log_every=1)
+    events = EventAccumulator(str(begun / "logs" / "diffusion"), size_guidance={"images": 0})
+    events.Reload()
+    scalars, images = (events.Tags()[kind] for kind in ("scalars", "images"))
+    assert {"loss", "l1", "norm", "learning_rate", "held out, quality 150/lpips_vgg_final"} <= set(scalars)
+    assert [point.step for point in events.Scalars("loss")] == [1, 2, 3, 4]
+    rows = [json.loads(line) for line in (begun / "diffusion.jsonl").read_text().splitlines()]
+    expected = [row["psnr_final"] for row in rows if row["quality"] == 150]
+    measured = [point.value for point in events.Scalars("held out, quality 150/psnr_final")]
+    assert measured == pytest.approx(expected) and len(measured) == 2
+    assert {name.partition("/")[0] for name in images} == {"original", "coarse", "final"}
+    first = events.Images(next(name for name in images if name.startswith("final")))
+    assert [image.step for image in first] == [2, 4] and first[0].width == first[0].height == 64
 
 
 def test_a_run_stops_at_its_ceiling_and_goes_on_under_a_higher_one(photos, tmp_path, monkeypatch):

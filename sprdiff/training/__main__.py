@@ -82,6 +82,10 @@ def main(
     mixed_precision: Annotated[
         str, typer.Option(help="Of the forward passes, as accelerate knows it: bf16, fp16 or no.")
     ] = "bf16",
+    tracker: Annotated[
+        str | None,
+        typer.Option(help="Where curves and pictures go: tensorboard, wandb, others of accelerate's, none."),
+    ] = "tensorboard",
     seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 200,
     save_every: Annotated[
@@ -122,6 +126,7 @@ def main(
         resume=resume,
         workers=workers,
         mixed_precision=mixed_precision,
+        tracker=None if tracker == "none" else tracker,
     )
     Training(training, data, out, schedule).run()
 

@@ -27,6 +27,9 @@ from sprdiff.training.data import Crops, Source, list_images, split, stream, val
 
 # The share of the steps after which the learning rate falls, and those in which it rises.
 DECAY_FROM, WARMUP_STEPS = 0.6, 100
+# Held-out pictures that a tracker shows.
+SHOWN = 4
+TRACKER_ARGUMENTS = {"tensorboard": {"dataformats": "NHWC"}}
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class Schedule:
         resume: go on from the last saved state, if there is one.
         workers: processes that prepare batches ahead, see :func:`sprdiff.training.data.stream`.
         mixed_precision: as accelerate knows it: ``bf16``, ``fp16`` or ``no``.
+        tracker: one of accelerate's, such as ``tensorboard`` or ``wandb``, that is given curves and pictures.
+            TensorBoard's files go to ``logs`` in the run.
+        log_every: steps between the points of its curves.
     """
 
     steps: int
@@ -69,6 +75,8 @@ class Schedule:
     resume: bool = False
     workers: int = 0
     mixed_precision: str = "bf16"
+    tracker: str | None = None
+    log_every: int = 10
 
 
 class Stage(ABC):
@@ -120,6 +128,10 @@ class Stage(ABC):
     @abstractmethod
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         """Rows of a table, measured on held-out pictures (1, 3, H, W) in [-1, 1]."""
+
+    def pictures(self, images: list[Tensor]) -> dict[str, Tensor]:
+        """What to look at, by name: pictures (N, 3, H, W) in [-1, 1] made of held-out ones (1, 3, H, W)."""
+        return {}
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -190,7 +202,10 @@ class Training:
         # Not every step reaches every parameter: some losses come in turn.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = accelerator = Accelerator(
-            mixed_precision=schedule.mixed_precision, kwargs_handlers=[unused]
+            mixed_precision=schedule.mixed_precision,
+            kwargs_handlers=[unused],
+            log_with=schedule.tracker,
+            project_dir=out / "logs",
         )
         processes = accelerator.num_processes
         if stage.batch_size % processes:
@@ -220,8 +235,13 @@ class Training:
         self.clock = _Clock([tuple(p.shape) for p in self.parameters])
         for item in [self.clock, self.ema, *stage.extra_state().values()]:
             accelerator.register_for_checkpointing(_Plain(item))
+        self.last: dict[str, Tensor] = {}
         self.averages: dict[str, Tensor] = {}
         out.mkdir(parents=True, exist_ok=True)
+        settings = {
+            name: getattr(stage, name) for name in ("batch_size", "crop", "learning_rate", "ema_decay")
+        }
+        accelerator.init_trackers(stage.name, settings | {"steps": schedule.steps, "seed": schedule.seed})
         if schedule.resume and self.state.exists():
             accelerator.load_state(str(self.state))
             self._say(f"{stage.name}: resumed at step {self.clock.step}, minute {self.clock.minutes:.1f}")
@@ -255,6 +275,9 @@ class Training:
             task = bar.add_task(stage.name, total=schedule.steps, completed=clock.step, logs="")
             while clock.step < schedule.steps and not self._out_of_time():
                 self.step(next(batches))
+                if schedule.tracker and clock.step % schedule.log_every == 0:
+                    rate = self.optimizer.param_groups[0]["lr"]
+                    accelerator.log({**self.last, "learning_rate": rate}, step=clock.step)
                 if time.monotonic() - shown > 1:
                     bar.update(task, completed=clock.step, logs=self.logs())
                     shown = time.monotonic()
@@ -292,8 +315,11 @@ class Training:
         clock.step += 1
         clock.minutes += (time.monotonic() - started) / 60
         # On a device these stay there until they are shown: reading one waits for all that runs.
-        for key, value in {**logs, **losses, "norm": norm}.items():
-            number = torch.as_tensor(value).detach().float()
+        self.last = {
+            key: torch.as_tensor(value).detach().float()
+            for key, value in {**logs, **losses, "norm": norm}.items()
+        }
+        for key, number in self.last.items():
             self.averages[key] = torch.lerp(self.averages.get(key, number), number, 0.02)
 
     def logs(self) -> str:
@@ -334,8 +360,10 @@ class Training:
                 torch.random.fork_rng(devices),
             ):
                 rows = stage.validate(self.held_out)
+                pictures = stage.pictures(self.held_out[:SHOWN]) if self.schedule.tracker else {}
             stage.objective.train()
             self._write(rows)
+            self._show(rows, pictures)
         self.accelerator.wait_for_everyone()
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
@@ -351,6 +379,20 @@ class Training:
                 self._say(
                     "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
                 )
+
+    def _show(self, rows: list[dict[str, Any]], pictures: dict[str, Tensor]) -> None:
+        """Give the tracker a validation's rows, apart by quality, and its pictures."""
+        for row in rows:
+            place = f"held out, quality {row['quality']}" if "quality" in row else "held out"
+            figures = {f"{place}/{key}": value for key, value in row.items() if key != "quality"}
+            self.accelerator.log(figures, step=self.clock.step)
+        levels = {
+            name: (x.float().clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            for name, x in pictures.items()
+        }
+        for tracker in self.accelerator.trackers if levels else ():
+            if hasattr(tracker, "log_images"):
+                tracker.log_images(levels, step=self.clock.step, **TRACKER_ARGUMENTS.get(tracker.name, {}))
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:

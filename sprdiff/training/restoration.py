@@ -210,6 +210,17 @@ class RestorationStage(Stage):
                 figures[f"energy_{name}"] = gradient_energy(picture) / gradient_energy(x)
         return figures
 
+    def pictures(self, images: list[Tensor]) -> dict[str, Tensor]:
+        """Corners of originals, coarse and final pictures, at the middle one of the qualities."""
+        torch.manual_seed(0)
+        side = min(self.crop, *(min(x.shape[-2:]) for x in images))
+        x = torch.cat([each[..., :side, :side] for each in images])
+        quality = torch.full((len(x),), float(self.qualities[1]), device=x.device)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            batch = self.objective.prepare(x, quality)
+            final = self.objective.generate(batch)
+        return {"original": x, "coarse": batch.x_coarse, "final": final}
+
     def save(self, folder: Path) -> None:
         """The adversary: no part of a checkpoint; a later run goes on with it."""
         state = self.objective.criterion.adversary.state_dict()
