@@ -1,9 +1,11 @@
-"""Random crops of a folder of photographs, held in memory, and drawn pictures among them."""
+"""Random crops of a folder of photographs, decoded as they are needed, and drawn pictures among them."""
 
 from __future__ import annotations
 
 import io
 import itertools
+import math
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -22,17 +25,19 @@ from sprdiff.training.graphics import draw_graphic
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
 # Every so many photographs one is held out for validation, by position in the sorted folder.
 HOLD_OUT_EVERY = 40
+# Bytes of decoded pictures that a process keeps.
+KEPT_BYTES = 1 << 31
 # Pixels: a teacher's features are as large as the denoiser's latents.
 FEATURE_STRIDE = 4
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The pictures in ``folder``, sorted by name.
+    """The pictures in ``folder`` and the folders in it, sorted by path.
 
     Raises:
         InputImageError: there are fewer than two.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
     if len(paths) < 2:
         raise InputImageError(f"Training needs at least 2 pictures; {folder} holds {len(paths)}.")
     return paths
@@ -108,6 +113,59 @@ def stream(
     return iter(loader)
 
 
+class Photographs:
+    """Pictures by position, decoded when they are asked for.
+
+    However many there are, they take no more than ``kept_bytes`` of memory. What fits in is kept: crops come
+    in no order, so the first pictures are as likely to be wanted again as any.
+
+    Args:
+        paths: of the files; those that are no pictures, or smaller, are left out with a warning.
+        smallest_side: in pixels.
+        kept_bytes: of decoded pictures that stay in memory.
+    Attributes:
+        paths: of the pictures that are left.
+        areas: their pixels.
+    Raises:
+        InputImageError: none of them is large enough.
+    """
+
+    def __init__(self, paths: list[Path], smallest_side: int, kept_bytes: int = KEPT_BYTES) -> None:
+        with ThreadPoolExecutor() as pool:
+            sizes = list(pool.map(_size, paths))
+        kept = [i for i, size in enumerate(sizes) if size is not None and min(size) >= smallest_side]
+        if not kept:
+            raise InputImageError(f"None of {len(paths)} pictures is {smallest_side} pixels wide and high.")
+        self.paths = [paths[i] for i in kept]
+        self.areas = np.array([math.prod(sizes[i]) for i in kept], dtype=float)
+        self.kept_bytes = kept_bytes
+        self.kept: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8.
+
+        Raises:
+            InputImageError: the file is damaged.
+        """
+        if index in self.kept:
+            return self.kept[index]
+        image = np.asarray(load_image(self.paths[index]))
+        if image.nbytes <= self.kept_bytes:
+            self.kept_bytes -= image.nbytes
+            self.kept[index] = image
+        return image
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height by a file's header; none, with a warning, where there is no picture."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, Image.DecompressionBombError) as error:
+        warnings.warn(f"{path} is left out: {error}", stacklevel=2)
+        return None
+
+
 class Crops:
     """An endless source of random crops: flipped, and half of them enlarged.
 
@@ -115,7 +173,7 @@ class Crops:
     larger photograph; enlarging some by up to ``max_zoom`` brings the statistics nearer to those.
 
     Args:
-        paths: pictures to read; all are decoded into memory.
+        paths: pictures to read; one that turns out damaged is passed over with a warning.
         size: side of a crop in pixels.
         max_zoom: largest enlargement; 1 for native crops only.
         seed: of the choices of :meth:`batch`.
@@ -125,16 +183,13 @@ class Crops:
     def __init__(
         self, paths: list[Path], size: int, max_zoom: float, seed: int = 0, graphics: float = 0.0
     ) -> None:
-        with ThreadPoolExecutor() as pool:
-            images = list(pool.map(lambda path: np.asarray(load_image(path)), paths))
-        self.images = [image for image in images if min(image.shape[:2]) >= size]
+        self.images = Photographs(paths, size)
         self.size = size
         self.max_zoom = max_zoom
         self.graphics = graphics
         self.random = np.random.default_rng(seed)
         # Crops are drawn in proportion to the area of a picture.
-        areas = np.array([image.shape[0] * image.shape[1] for image in self.images], dtype=float)
-        self.weights = areas / areas.sum()
+        self.weights = np.cumsum(self.images.areas / self.images.areas.sum())
 
     def batch(self, count: int) -> Tensor:
         """``count`` crops, (count, 3, size, size) float32 in [-1, 1]."""
@@ -148,7 +203,7 @@ class Crops:
         """One, (3, size, size) float32 in [-1, 1]."""
         if random.random() < self.graphics:
             return to_pixels(draw_graphic(random, self.size))
-        image = self.images[random.choice(len(self.images), p=self.weights)]
+        image = self._image(random)
         zoomed = self.max_zoom > 1 and random.random() < 0.5
         side = round(self.size / random.uniform(1, self.max_zoom)) if zoomed else self.size
         top = random.integers(image.shape[0] - side + 1)
@@ -160,6 +215,14 @@ class Crops:
         if side != self.size:
             tensor = F.interpolate(tensor[None], size=(self.size, self.size), mode="bicubic")[0].clamp_(-1, 1)
         return tensor
+
+    def _image(self, random: np.random.Generator) -> np.ndarray:
+        while True:
+            index = min(np.searchsorted(self.weights, random.random(), "right"), len(self.weights) - 1)
+            try:
+                return self.images[index]
+            except InputImageError as error:
+                warnings.warn(f"{self.images.paths[index]} is passed over: {error}", stacklevel=2)
 
 
 def to_pixels(pixels: np.ndarray) -> Tensor:

@@ -60,7 +60,9 @@ def main(
     for index in track(random.permutation(len(paths)), "asking the teacher"):
         if time.monotonic() > end:
             break
-        target = out / f"{paths[index].stem}.npz"
+        # Two folders may hold pictures of one name.
+        name = "-".join(paths[index].relative_to(photographs).with_suffix(".npz").parts)
+        target = out / name
         if target.exists():
             continue
         if random.random() < GRAPHICS:
