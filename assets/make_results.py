@@ -34,7 +34,7 @@ METRICS = ("psnr-rgb", "ms-ssim-rgb", "ms-ssim-y", "lpips-alex", "lpips-vgg", "d
 RESULTS = ROOT / "assets" / "results"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 CARD = embedded_checkpoint() / "README.md"
-PLOTS = ("psnr-rgb", "ms-ssim-y")
+PLOTS = ("psnr-rgb", "ms-ssim-y", "lpips-alex", "dists")
 
 
 def make(
@@ -70,6 +70,11 @@ def replaced(text: str, block: str) -> str:
     return f"{before}{BEGIN}\n{block}{END}{after}"
 
 
+def plots(record: dict[str, Any]) -> list[str]:
+    """The metrics that README shows as plots, of those that were measured."""
+    return [metric for metric in PLOTS if metric in record["settings"]["metrics"]]
+
+
 def with_model_index(card: str, record: dict[str, Any]) -> str:
     """A model card whose metadata hold the averages of the final picture, as the Hub shows them."""
     known = ModelCard(card)
@@ -93,12 +98,13 @@ def with_model_index(card: str, record: dict[str, Any]) -> str:
 
 
 def readme_block(record: dict[str, Any]) -> str:
-    """Two plots, the averages at one budget, and where the rest is."""
-    plots = "\n".join(
-        f"![{AXES[each].label} over bits per pixel](assets/results/kodak-{each}.png)" for each in PLOTS
+    """Plots, the averages at one budget, and where the rest is."""
+    shown = "\n".join(
+        f"![{AXES[each].label} over bits per pixel](assets/results/kodak-{each}.png)"
+        for each in plots(record)
     )
     return (
-        f"{plots}\n\n{card_block(record)}\n"
+        f"{shown}\n\n{card_block(record)}\n"
         "All budgets, BD-rates with the reasons where there is none, and settings: "
         "[`assets/results/kodak.md`](assets/results/kodak.md) and "
         "[`kodak.json`](assets/results/kodak.json). Published curves are what their sources say "

@@ -32,7 +32,7 @@ def check_results(fingerprint: str, results: Path, readme: str, card: str) -> li
     wrong = []
     if record["settings"]["fingerprint"] != fingerprint:
         wrong.append(f"{path.name} is of another checkpoint; {ANEW}")
-    for metric in make_results.PLOTS:
+    for metric in make_results.plots(record):
         with Image.open(results / f"kodak-{metric}.png") as plot:
             if plot.info.get("Description") != means_mark(record):
                 wrong.append(f"the plot of {metric} is of other numbers; {ANEW}")
