@@ -149,7 +149,8 @@ HOW_LIMITS = (
     "figures.",
     "The final picture is a plausible one, not a faithful one: small text, faces and fine patterns are "
     "invented or lost. Do not read evidence from it.",
-    "Of its two conditions the embedded model needs the pixel features; the semantic tokens bring nothing yet.",
+    "Of its two conditions the embedded model needs the pixel features; the semantic tokens bring "
+    "nothing yet.",
     "PSNR usually falls from coarse to final. That is the price of detail, and the table shows it.",
     "At these rates most classical codecs only fit the budget after shrinking the picture; the scale is "
     "shown.",
