@@ -18,7 +18,8 @@ from tiny import SMALL
 
 from sprdiff.training import restoration, teacher_stage
 from sprdiff.training.data import Crops, list_images, stream
-from sprdiff.training.loop import Schedule, StageOptions, Training
+from sprdiff.training.loop import Schedule, Training
+from sprdiff.training.stage import StageOptions
 from sprdiff.training.stages import STAGES
 
 

@@ -14,7 +14,7 @@ from tiny import SMALL
 from torch import Tensor, nn
 
 from sprdiff.training.data import Taught
-from sprdiff.training.real_esrgan import STAGES, RealESRGAN
+from sprdiff.training.real_esrgan import NAME, STAGES, RealESRGAN
 
 
 class FeatureNetwork(nn.Module):
@@ -90,6 +90,15 @@ def make_taught(seed: int, width: int = 136, height: int = 128) -> Taught:
     shape = (height // 4, width // 4, STAGES, SMALL.conditions["pixel_channels"])
     features = np.random.default_rng(seed).normal(size=shape).astype(np.float16)
     return Taught(*(np.asarray(each) for each in (photo, coarse, taught)), features, 100.0 + seed)
+
+
+def save_photographs(folder: Path, count: int, width: int, height: int) -> Path:
+    """``folder``, with photographs and all that teaches: taught pictures and a teacher's file."""
+    for seed in range(count):
+        make_photo(width, height, seed).save(folder / f"{seed}.png")
+    save_taught(folder / "taught")
+    write_ncnn(small_teacher(), folder / f"{NAME}.bin")
+    return folder
 
 
 def save_taught(folder: Path, count: int = 3) -> None:

@@ -23,7 +23,7 @@ from sprdiff.training.imitation_stage import (
     ImitationStage,
     Lessons,
 )
-from sprdiff.training.loop import StageOptions
+from sprdiff.training.stage import StageOptions
 from sprdiff.training.teacher_stage import TEACHER_FILE, restore
 
 

@@ -20,8 +20,8 @@ from sprdiff.training import teacher as teacher_command
 from sprdiff.training import teacher_stage
 from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Crops, Taught, list_images
-from sprdiff.training.loop import StageOptions
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
+from sprdiff.training.stage import StageOptions
 from sprdiff.training.teacher_stage import TeacherStage, load_teacher, restore
 from sprdiff.training.transform_stages import CORE_QUALITIES
 

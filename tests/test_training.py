@@ -31,8 +31,8 @@ from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, Photographs, list_images, split, stream, validation_images
 from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.graphics import draw_graphic
-from sprdiff.training.loop import Schedule, Stage, StageOptions, Training, learning_rate_factor
-from sprdiff.training.real_esrgan import NAME
+from sprdiff.training.loop import Schedule, Training
+from sprdiff.training.stage import Stage, StageOptions, learning_rate_factor
 from sprdiff.training.stages import STAGES
 from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
 
@@ -40,11 +40,7 @@ from sprdiff.training.transform_stages import lmbda, psnr_db, step_sizes
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    for seed in range(6):
-        make_photo(200, 196, seed).save(folder / f"{seed}.png")
-    teachers.save_taught(folder / "taught")
-    teachers.write_ncnn(teachers.small_teacher(), folder / f"{NAME}.bin")
-    return folder
+    return teachers.save_photographs(folder, 6, 200, 196)
 
 
 @pytest.fixture(autouse=True)
@@ -131,18 +127,18 @@ def test_a_shifted_range_codes_alike_at_other_qualities(photos, tmp_path, monkey
 
 def losses_of(training: Training) -> list[float]:
     """What ``training`` will have lost at every step, filled while it runs."""
-    losses, forward = [], training.objective.forward
+    losses, step = [], training.step
 
-    def remembering(*arguments):
-        given = forward(*arguments)
-        losses.append(float(given["loss"].detach()))
-        return given
+    def remembering(crops):
+        values = step(crops)
+        losses.append(float(values["loss"]))
+        return values
 
-    training.objective.forward = remembering
+    training.step = remembering
     return losses
 
 
-@pytest.mark.parametrize("name", ["vae", "codec", "teacher", "diffusion"])
+@pytest.mark.parametrize("name", STAGES)
 def test_a_run_that_is_stopped_ends_like_one_that_is_not(name, photos, begun, monkeypatch):
     monkeypatch.setattr(restoration, "ADVERSARY_STARTS", 0.2)
     broken = begun.with_name("broken")

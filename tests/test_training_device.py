@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 import teachers
 import torch
-from conftest import make_photo
 from tiny import SMALL
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sprdiff.training.data import Crops, list_images
-from sprdiff.training.loop import Stage, StageOptions
-from sprdiff.training.real_esrgan import NAME
+from sprdiff.training.stage import Stage, StageOptions
 from sprdiff.training.stages import STAGES
 from sprdiff.training.teacher_stage import TEACHER_FILE
 
@@ -35,11 +33,7 @@ ACCELERATOR = SimpleNamespace(
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    for seed in range(3):
-        make_photo(136, 128, seed).save(folder / f"{seed}.png")
-    teachers.save_taught(folder / "taught")
-    teachers.write_ncnn(teachers.small_teacher(), folder / f"{NAME}.bin")
-    return folder
+    return teachers.save_photographs(folder, 3, 136, 128)
 
 
 @pytest.fixture

@@ -12,12 +12,10 @@ import psutil
 import pytest
 import teachers
 import torch
-from conftest import make_photo
 from safetensors.torch import load_file
 from tiny import small_pipeline
 
 from sprdiff.training.__main__ import unpack
-from sprdiff.training.real_esrgan import NAME
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,10 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    for seed in range(4):
-        make_photo(200, 196, seed).save(folder / f"{seed}.png")
-    teachers.write_ncnn(teachers.small_teacher(), folder / f"{NAME}.bin")
-    return folder
+    return teachers.save_photographs(folder, 4, 200, 196)
 
 
 def start(processes: int, *command: str) -> subprocess.Popen:
@@ -88,7 +83,7 @@ def test_two_processes_that_are_killed_end_like_two_that_are_not(photos, tmp_pat
     deadline = time.monotonic() + 200
     while not (broken / "state" / "vae").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    # The launcher first: it would report that a child of its is gone.
+    # The launcher first: it would report that one of its children is gone.
     launcher = psutil.Process(child.pid)
     for process in (launcher, *launcher.children(recursive=True)):
         process.kill()

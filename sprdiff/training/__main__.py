@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from accelerate.utils import set_seed
@@ -13,7 +13,8 @@ from accelerate.utils import set_seed
 from sprdiff.config import PRESETS
 from sprdiff.parts import PART_CLASSES
 from sprdiff.training.data import Crops, list_images, split
-from sprdiff.training.loop import Schedule, StageOptions, Training
+from sprdiff.training.loop import Schedule, Training
+from sprdiff.training.stage import StageOptions
 from sprdiff.training.stages import STAGES
 
 StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
@@ -80,10 +81,10 @@ def main(
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare crops ahead, for a GPU.")] = 0,
     mixed_precision: Annotated[
-        str, typer.Option(help="Of the forward passes, as accelerate knows it: bf16, fp16 or no.")
+        Literal["bf16", "no"], typer.Option(help="Of the forward passes; no for single precision.")
     ] = "bf16",
     tracker: Annotated[
-        str | None,
+        str,
         typer.Option(help="Where curves and pictures go: tensorboard, wandb, others of accelerate's, none."),
     ] = "tensorboard",
     seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,

@@ -120,7 +120,7 @@ class Photographs:
     in no order, so the first pictures are as likely to be wanted again as any.
 
     Args:
-        paths: of the files; those that are no pictures, or smaller, are left out with a warning.
+        paths: of the files; smaller pictures are left out, and with a warning those that are none.
         smallest_side: in pixels.
         kept_bytes: of decoded pictures that stay in memory.
     Attributes:

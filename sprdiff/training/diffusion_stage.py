@@ -23,8 +23,8 @@ from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, Source, TaughtBatch
 from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.imitation_stage import FeatureScale, Lessons
-from sprdiff.training.loop import StageOptions
 from sprdiff.training.restoration import PictureLoss, Pictures, RestorationStage
+from sprdiff.training.stage import StageOptions
 from sprdiff.training.teacher_stage import Teaching
 
 TRAINED = ("unet", "conditions")

@@ -23,7 +23,7 @@ from sprdiff.layers.klt import to_blocks
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.training.data import Crops, Source, TaughtBatch, TaughtCrops, taught_pictures
-from sprdiff.training.loop import Stage, StageOptions, to_device
+from sprdiff.training.stage import Stage, StageOptions, to_device
 from sprdiff.training.teacher_stage import Teaching
 from sprdiff.training.transform_stages import draw_qualities
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,34 +18,17 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast, set_seed
 from diffusers.training_utils import EMAModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.training.data import Crops, Source, list_images, split, stream, validation_images
+from sprdiff.training.data import list_images, split, stream, validation_images
+from sprdiff.training.stage import Stage, learning_rate_factor, to_device
 
-# The share of the steps after which the learning rate falls, and those in which it rises.
-DECAY_FROM, WARMUP_STEPS = 0.6, 100
+# Steps in which the learning rate rises.
+WARMUP_STEPS = 100
 # Held-out pictures that a tracker shows.
 SHOWN = 4
 TRACKER_ARGUMENTS = {"tensorboard": {"dataformats": "NHWC"}}
-
-
-@dataclass(frozen=True)
-class StageOptions:
-    """What a run asks of a stage beyond its defaults.
-
-    Attributes:
-        without: what an ablation leaves out, of the stage's ``ablations``.
-        only: train these parts of the stage alone; none for all of them.
-        backbones: folder with the weights of the networks that teach, see
-            :func:`sprdiff.training.backbones.feature_network` and :mod:`sprdiff.training.real_esrgan`.
-        taught: folder of a teacher's pictures, see :mod:`sprdiff.training.teacher`.
-    """
-
-    without: frozenset[str] = frozenset()
-    only: frozenset[str] = frozenset()
-    backbones: Path | None = None
-    taught: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +42,8 @@ class Schedule:
         seed: of the order of the data, and of everything random in the stage.
         resume: go on from the last saved state, if there is one.
         workers: processes that prepare batches ahead, see :func:`sprdiff.training.data.stream`.
-        mixed_precision: as accelerate knows it: ``bf16``, ``fp16`` or ``no``.
+        mixed_precision: ``bf16``, or ``no`` for single precision. Not ``fp16``: the adversary's
+            gradients would stay scaled.
         tracker: one of accelerate's, such as ``tensorboard`` or ``wandb``, that is given curves and pictures.
             TensorBoard's files go to ``logs`` in the run.
         log_every: steps between the points of its curves.
@@ -77,76 +59,6 @@ class Schedule:
     mixed_precision: str = "bf16"
     tracker: str | None = None
     log_every: int = 10
-
-
-class Stage(ABC):
-    """What one stage trains, and how.
-
-    Attributes:
-        name: as given on the command line.
-        objective: the module whose parameters are trained; its forward returns a dict of losses with
-            the total under ``loss``.
-        steps, batch_size, crop, max_zoom, graphics, learning_rate, ema_decay: settings of the loop; the
-            processes share a batch.
-        ablations, separable: what the stage can be trained without, and which of its parts alone; see
-            :class:`StageOptions`.
-    """
-
-    name: str
-    ablations: tuple[str, ...] = ()
-    separable: tuple[str, ...] = ()
-    objective: nn.Module
-    steps: int = 2000
-    batch_size: int = 16
-    crop: int = 256
-    max_zoom: float = 1.5
-    graphics: float = 0.0
-    learning_rate: float = 5e-4
-    ema_decay: float = 0.998
-    gradient_clip: float = 0.5
-
-    def source(self, paths: list[Path]) -> Source:
-        """Where crops come from.
-
-        Args:
-            paths: the photographs to train on.
-        """
-        return Crops(paths, self.crop, self.max_zoom, graphics=self.graphics)
-
-    def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
-        """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""
-        return to_device(crops, accelerator)
-
-    def after_step(self, accelerator: Accelerator, batch: Any, progress: float) -> dict[str, Tensor]:
-        """Work of a stage after the objective's step, for example a discriminator's; gives what to log."""
-        return {}
-
-    def extra_state(self) -> dict[str, Any]:
-        """Objects with ``state_dict`` beside the objective that a resumed run needs."""
-        return {}
-
-    @abstractmethod
-    def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
-        """Rows of a table, measured on held-out pictures (1, 3, H, W) in [-1, 1]."""
-
-    def pictures(self, images: list[Tensor]) -> dict[str, Tensor]:
-        """What to look at, by name: pictures (N, 3, H, W) in [-1, 1] made of held-out ones (1, 3, H, W)."""
-        return {}
-
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write the trained parts into ``folder``."""
-
-
-def to_device(pictures: Tensor, accelerator: Accelerator) -> Tensor:
-    """Pictures (B, C, H, W) where the objective is, channels last."""
-    return pictures.to(accelerator.device, memory_format=torch.channels_last)
-
-
-def learning_rate_factor(progress: float) -> float:
-    """The share of its peak that a learning rate has when this share of the steps is over."""
-    falling = max(0.0, progress - DECAY_FROM) / (1 - DECAY_FROM)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
 
 
 class _Clock:
@@ -235,7 +147,6 @@ class Training:
         self.clock = _Clock([tuple(p.shape) for p in self.parameters])
         for item in [self.clock, self.ema, *stage.extra_state().values()]:
             accelerator.register_for_checkpointing(_Plain(item))
-        self.last: dict[str, Tensor] = {}
         self.averages: dict[str, Tensor] = {}
         out.mkdir(parents=True, exist_ok=True)
         settings = {
@@ -274,10 +185,10 @@ class Training:
         with Progress(*columns, console=self.console, disable=not accelerator.is_main_process) as bar:
             task = bar.add_task(stage.name, total=schedule.steps, completed=clock.step, logs="")
             while clock.step < schedule.steps and not self._out_of_time():
-                self.step(next(batches))
+                values = self.step(next(batches))
                 if schedule.tracker and clock.step % schedule.log_every == 0:
                     rate = self.optimizer.param_groups[0]["lr"]
-                    accelerator.log({**self.last, "learning_rate": rate}, step=clock.step)
+                    accelerator.log({**values, "learning_rate": rate}, step=clock.step)
                 if time.monotonic() - shown > 1:
                     bar.update(task, completed=clock.step, logs=self.logs())
                     shown = time.monotonic()
@@ -294,8 +205,8 @@ class Training:
             self.save()
         accelerator.end_training()
 
-    def step(self, crops: Any) -> None:
-        """One step of the stage, from a batch of its source."""
+    def step(self, crops: Any) -> dict[str, Tensor]:
+        """One step of the stage, from a batch of its source; gives its losses and the gradient's norm."""
         stage, clock, accelerator = self.stage, self.clock, self.accelerator
         started = time.monotonic()
         progress = clock.step / self.schedule.steps
@@ -315,12 +226,13 @@ class Training:
         clock.step += 1
         clock.minutes += (time.monotonic() - started) / 60
         # On a device these stay there until they are shown: reading one waits for all that runs.
-        self.last = {
+        values = {
             key: torch.as_tensor(value).detach().float()
             for key, value in {**logs, **losses, "norm": norm}.items()
         }
-        for key, number in self.last.items():
-            self.averages[key] = torch.lerp(self.averages.get(key, number), number, 0.02)
+        for key, value in values.items():
+            self.averages[key] = torch.lerp(self.averages.get(key, value), value, 0.02)
+        return values
 
     def logs(self) -> str:
         """The step, and averages over the last fifty steps or so."""

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import Features, ProjectedDiscriminator, generator_loss, hinge_loss
-from sprdiff.training.loop import Stage, StageOptions, learning_rate_factor
 from sprdiff.training.losses import PerceptualLoss, flat_error, grid_error, structure_loss
+from sprdiff.training.stage import Stage, StageOptions, learning_rate_factor
 from sprdiff.training.transform_stages import psnr_db
 
 # Side of the cells whose mean colours ``low`` compares, and of those that must leave no grid.

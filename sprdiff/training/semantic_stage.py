@@ -20,7 +20,7 @@ from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
 from sprdiff.training.frozen import CodecPreview, Frozen
-from sprdiff.training.loop import Stage, StageOptions
+from sprdiff.training.stage import Stage, StageOptions
 from sprdiff.training.transform_stages import draw_qualities
 
 TEACHER = "tf_efficientnet_lite2"

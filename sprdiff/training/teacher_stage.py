@@ -20,9 +20,9 @@ from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, TaughtBatch
 from sprdiff.training.frozen import CodecPreview, Frozen
-from sprdiff.training.loop import StageOptions, to_device
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
 from sprdiff.training.restoration import PictureLoss, Pictures, RestorationStage
+from sprdiff.training.stage import StageOptions, to_device
 from sprdiff.training.transform_stages import draw_qualities
 
 TEACHER_FILE = "state/teacher.safetensors"

@@ -18,8 +18,8 @@ from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.data import Crops
 from sprdiff.training.frozen import Frozen
-from sprdiff.training.loop import Stage, StageOptions
 from sprdiff.training.losses import structure_loss
+from sprdiff.training.stage import Stage, StageOptions
 
 # Quantizer steps at the lowest and highest quality, for pixels in 0..255, and the step at which the
 # Lagrangian below was found to balance (0.03 bits per pixel).

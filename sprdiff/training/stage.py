@@ -1,0 +1,106 @@
+"""What a stage of the training is: what it trains, and how. :mod:`sprdiff.training.loop` does it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sprdiff.training.data import Crops, Source
+
+# The share of the steps after which the learning rate falls.
+DECAY_FROM = 0.6
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """What a run asks of a stage beyond its defaults.
+
+    Attributes:
+        without: what an ablation leaves out, of the stage's ``ablations``.
+        only: train these parts of the stage alone; none for all of them.
+        backbones: folder with the weights of the networks that teach, see
+            :func:`sprdiff.training.backbones.feature_network` and :mod:`sprdiff.training.real_esrgan`.
+        taught: folder of a teacher's pictures, see :mod:`sprdiff.training.teacher`.
+    """
+
+    without: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    backbones: Path | None = None
+    taught: Path | None = None
+
+
+class Stage(ABC):
+    """What one stage trains, and how.
+
+    Attributes:
+        name: as given on the command line.
+        objective: the module whose parameters are trained; its forward returns a dict of losses with
+            the total under ``loss``.
+        steps, batch_size, crop, max_zoom, graphics, learning_rate, ema_decay: settings of the loop; the
+            processes share a batch.
+        ablations, separable: what the stage can be trained without, and which of its parts alone; see
+            :class:`StageOptions`.
+    """
+
+    name: str
+    ablations: tuple[str, ...] = ()
+    separable: tuple[str, ...] = ()
+    objective: nn.Module
+    steps: int = 2000
+    batch_size: int = 16
+    crop: int = 256
+    max_zoom: float = 1.5
+    graphics: float = 0.0
+    learning_rate: float = 5e-4
+    ema_decay: float = 0.998
+    gradient_clip: float = 0.5
+
+    def source(self, paths: list[Path]) -> Source:
+        """Where crops come from.
+
+        Args:
+            paths: the photographs to train on.
+        """
+        return Crops(paths, self.crop, self.max_zoom, graphics=self.graphics)
+
+    def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
+        """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""
+        return to_device(crops, accelerator)
+
+    def after_step(self, accelerator: Accelerator, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Work of a stage after the objective's step, for example a discriminator's; gives what to log."""
+        return {}
+
+    def extra_state(self) -> dict[str, Any]:
+        """Objects with ``state_dict`` beside the objective that a resumed run needs."""
+        return {}
+
+    @abstractmethod
+    def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
+        """Rows of a table, measured on held-out pictures (1, 3, H, W) in [-1, 1]."""
+
+    def pictures(self, images: list[Tensor]) -> dict[str, Tensor]:
+        """What to look at, by name: pictures (N, 3, H, W) in [-1, 1] made of held-out ones (1, 3, H, W)."""
+        return {}
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the trained parts into ``folder``."""
+
+
+def to_device(pictures: Tensor, accelerator: Accelerator) -> Tensor:
+    """Pictures (B, C, H, W) where the objective is, channels last."""
+    return pictures.to(accelerator.device, memory_format=torch.channels_last)
+
+
+def learning_rate_factor(progress: float) -> float:
+    """The share of its peak that a learning rate has when this share of the steps is over."""
+    falling = max(0.0, progress - DECAY_FROM) / (1 - DECAY_FROM)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
