@@ -37,6 +37,7 @@ TINY = ModelConfig(
         "drop_path_rate": 0.0,
     },
     fusion={"vae_channels": 24 * 4**2},
+    conditions={"depth": 9},
     unet={
         # Noisy latents, pixel features, the map of the semantic tokens.
         "in_channels": 24 + 64 + 32,

@@ -137,9 +137,9 @@ class DiffusionStage(RestorationStage):
     learning_rate = 3e-4
     ema_decay = 0.998
     weights = MappingProxyType(
-        {"l1": 1.0, "low": 2.0, "structure": 0.4, "flat": 3.0, "grid": 40.0, "perceptual": 2.0}
+        {"l1": 1.0, "low": 2.0, "structure": 0.8, "flat": 3.0, "grid": 40.0, "perceptual": 2.0}
     )
-    adversary_share = 0.6
+    adversary_share = 0.8
 
     def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.lessons = Lessons(folder, options.taught, self.crop)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.training.data import list_images, split, stream, validation_images
+from sprdiff.training.frozen import Frozen
 from sprdiff.training.stage import Stage, learning_rate_factor, to_device
 
 # Steps in which the learning rate rises.
@@ -135,6 +136,10 @@ class Training:
         self.held_out = [to_device(x, accelerator) for x in pictures]
 
         stage.objective.to(accelerator.device, memory_format=torch.channels_last)
+        if accelerator.mixed_precision == "bf16":
+            for module in stage.objective.modules():
+                if isinstance(module, Frozen):
+                    module.store_as(torch.bfloat16)
         self.parameters = [p for p in stage.objective.parameters() if p.requires_grad]
         self.ema = EMAModel(
             self.parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75, foreach=True

@@ -22,6 +22,8 @@ from sprdiff.training.transform_stages import psnr_db
 
 # Side of the cells whose mean colours ``low`` compares, and of those that must leave no grid.
 LOW_CELL, GRID_CELL = 8, 4
+# The share of the steps in which LPIPS looks at the target too.
+TARGET_UNTIL = 0.5
 ADVERSARY = "tf_efficientnet_lite0"
 ADVERSARY_LEARNING_RATE = 3e-4
 ADVERSARY_STARTS, ADVERSARY_RAMP = 0.03, 0.05
@@ -70,8 +72,9 @@ class Course:
 class PictureLoss(nn.Module):
     """Reconstruction, perceptual and adversarial losses of a picture.
 
-    The error of pixels is taken to the target, which can be reached, LPIPS to target and original in turn;
-    DISTS, the adversary, and what keeps pictures clean and in shape look at the original.
+    The error of pixels is taken to the target, which can be reached, LPIPS to target and original in turn and
+    later to the original alone; DISTS, the adversary, and what keeps pictures clean and in shape look at the
+    original.
 
     Args:
         adversary: not trained by these losses.
@@ -108,7 +111,8 @@ class PictureLoss(nn.Module):
         total = sum(self.weights[key] * loss for key, loss in losses.items())
         (gradient,) = torch.autograd.grad(total, x_hat)
         # One of the two a step: half the time, and both are learned.
-        turns = (("lpips", target), ("dists", x), ("lpips", x), ("dists", x))
+        lesson = target if progress < TARGET_UNTIL else x
+        turns = (("lpips", lesson), ("dists", x), ("lpips", x), ("dists", x))
         name, reference = turns[self.course.turn % len(turns)]
         self.course.turn += self.training
         losses[name] = getattr(self.perceptual, name)(x_hat, reference).mean()
