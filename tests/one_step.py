@@ -1,4 +1,4 @@
-"""``torchrun one_step.py STAGE PHOTOGRAPHS RUN FILE``: the gradients of one step, whoever shares its batch.
+"""``torchrun one_step.py STAGE PHOTOGRAPHS RUN FILE PASSES``: the gradients of one step, shared or not.
 
 Every crop has one quality, noise is off and nothing is rounded to half precision, so that one process and two
 can be compared.
@@ -16,35 +16,38 @@ from accelerate.utils import set_seed
 from safetensors.torch import save_file
 from tiny import SMALL
 
-from sprdiff.training import restoration, teacher_stage
 from sprdiff.training.data import Crops, list_images, stream
 from sprdiff.training.loop import Schedule, Training
+from sprdiff.training.qualities import QualityRange
+from sprdiff.training.settings import read_settings
 from sprdiff.training.stage import StageOptions
 from sprdiff.training.stages import STAGES
 
 
-def main(name: str, photos: Path, run: Path, file: Path) -> None:
+def main(name: str, photos: Path, run: Path, file: Path, passes: int) -> None:
     """Write the gradients of the trained parts, and of an adversary's heads."""
     patch = pytest.MonkeyPatch()
     teachers.install(patch)
-    patch.setattr(restoration, "ADVERSARY_STARTS", -1.0)
     patch.setattr(torch, "randn_like", torch.zeros_like)
-    patch.setattr(teacher_stage, "draw_qualities", lambda count, device: torch.full((count,), 150.0))
-    stage_class = STAGES[name]
-    patch.setattr(stage_class, "crop", 64)
-    patch.setattr(stage_class, "batch_size", 4)
-    patch.setattr(stage_class, "graphics", 0.0)
+    patch.setattr(QualityRange, "draw", lambda self, count, device: torch.full((count,), 150.0))
+    changes = {"steps": 4, "crop": 64, "batch_size": 4, "graphics": 0.0, "mixed_precision": "no"}
+    if name == "teacher":
+        changes["adversary.starts"] = -1.0
+    settings = read_settings(STAGES[name].settings_type, changes=changes | {"accumulate": passes})
     set_seed(0)
     crops = Crops(list_images(photos), 64, 1.2, 0)
-    stage = stage_class(SMALL, run, crops, StageOptions(backbones=photos))
-    training = Training(stage, photos, run, Schedule(steps=4, mixed_precision="no"))
+    stage = STAGES[name](settings, SMALL, run, crops, StageOptions(backbones=photos))
+    training = Training(stage, photos, run, Schedule())
     accelerator = training.accelerator
-    share = 4 // accelerator.num_processes
     batches = stream(
-        training.source, share, 0, rank=accelerator.process_index, processes=accelerator.num_processes
+        training.source,
+        training.share,
+        0,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
     )
     stage.objective.train()
-    training.step(next(batches))
+    training.step(batches)
     # The optimizers have kept what they were given.
     state = training.optimizer.state
     moments = {f"trained.{i}": state[each]["exp_avg"] for i, each in enumerate(training.parameters)}
@@ -58,4 +61,4 @@ def main(name: str, photos: Path, run: Path, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(Path, sys.argv[2:]))
+    main(sys.argv[1], *map(Path, sys.argv[2:5]), int(sys.argv[5]))

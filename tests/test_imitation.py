@@ -17,12 +17,13 @@ from sprdiff.errors import InputImageError, SettingsError, WeightsError
 from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Taught, TaughtCrops, to_pixels
 from sprdiff.training.imitation_stage import (
-    APART_UNTIL,
     FeatureScale,
     ImitationObjective,
+    ImitationSettings,
     ImitationStage,
     Lessons,
 )
+from sprdiff.training.qualities import QualityRange
 from sprdiff.training.stage import StageOptions
 from sprdiff.training.teacher_stage import TEACHER_FILE, restore
 
@@ -92,7 +93,7 @@ def test_features_are_scaled_channel_by_channel(crops):
 def test_the_loss_counts_features_and_the_picture(crops):
     batch = crops.batch(4)
     conditions = small_part("conditions")
-    objective = ImitationObjective(conditions, FeatureScale.measure(batch.features))
+    objective = ImitationObjective(conditions, FeatureScale.measure(batch.features), ImitationSettings())
     with torch.no_grad():
         losses = objective(batch, 1.0)
         assert losses["of_coarse"] == 1, "its picture starts as the coarse one"
@@ -109,7 +110,9 @@ def test_the_loss_counts_features_and_the_picture(crops):
 
 def test_stages_start_apart_and_then_from_each_other(crops):
     batch = crops.batch(2)
-    objective = ImitationObjective(small_part("conditions"), FeatureScale.measure(batch.features))
+    settings = ImitationSettings()
+    scale = FeatureScale.measure(batch.features)
+    objective = ImitationObjective(small_part("conditions"), scale, settings)
 
     def reached(progress: float) -> list[bool]:
         """Which stages learn from what the last one gives."""
@@ -128,12 +131,12 @@ def test_stages_start_apart_and_then_from_each_other(crops):
             for stage in objective.trained["conditions"].pixel
         ]
 
-    assert reached(APART_UNTIL / 2) == [False, False, False, True]
-    assert reached(APART_UNTIL) == [True] * 4
+    assert reached(settings.apart_until / 2) == [False, False, False, True]
+    assert reached(settings.apart_until) == [True] * 4
 
 
 def test_without_taught_pictures_the_teacher_is_asked_itself(run, tmp_path):
-    lessons = Lessons(run, None, 64)
+    lessons = Lessons(run, None, 64, QualityRange())
     assert lessons.source is None
     torch.manual_seed(0)
     batch = lessons.batch(Accelerator(mixed_precision="bf16"), torch.rand(3, 3, 64, 64) * 2 - 1)
@@ -151,7 +154,7 @@ def test_without_taught_pictures_the_teacher_is_asked_itself(run, tmp_path):
 def test_without_a_teacher_the_stage_says_what_is_missing(run, tmp_path):
     (run / TEACHER_FILE).unlink()
     with pytest.raises(WeightsError, match=r"There is no teacher: .*; train the teacher stage"):
-        ImitationStage(SMALL, run, None, StageOptions())
+        ImitationStage(ImitationSettings(), SMALL, run, None, StageOptions())
     save_taught(tmp_path / "one", count=1)
     with pytest.raises(SettingsError, match=r"At least 2 taught pictures are needed; .*one holds 1"):
-        ImitationStage(SMALL, tmp_path, None, StageOptions(taught=tmp_path / "one"))
+        ImitationStage(ImitationSettings(), SMALL, tmp_path, None, StageOptions(taught=tmp_path / "one"))

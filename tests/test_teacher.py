@@ -20,10 +20,10 @@ from sprdiff.training import teacher as teacher_command
 from sprdiff.training import teacher_stage
 from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Crops, Taught, list_images
+from sprdiff.training.qualities import QualityRange
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
 from sprdiff.training.stage import StageOptions
-from sprdiff.training.teacher_stage import TeacherStage, load_teacher, restore
-from sprdiff.training.transform_stages import CORE_QUALITIES
+from sprdiff.training.teacher_stage import TeacherSettings, TeacherStage, load_teacher, restore
 
 
 @pytest.fixture(autouse=True)
@@ -96,13 +96,13 @@ def test_restored_pictures_keep_their_colours():
 
 
 def test_the_stage_starts_from_the_files_and_goes_on_from_the_run(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(TeacherStage, "crop", 64)
+    settings = TeacherSettings(crop=64)
     crops = Crops(list_images(photos), 64, 1.0, 0)
     with pytest.raises(SettingsError, match=rf"needs --backbones, a folder with {NAME}\.bin"):
-        TeacherStage(SMALL, run, crops, StageOptions())
+        TeacherStage(settings, SMALL, run, crops, StageOptions())
     stored = teachers.small_teacher()
     teachers.write_ncnn(stored, tmp_path / f"{NAME}.bin", half=False)
-    stage = TeacherStage(SMALL, run, crops, StageOptions(backbones=tmp_path))
+    stage = TeacherStage(settings, SMALL, run, crops, StageOptions(backbones=tmp_path))
     teacher = stage.objective.trained["teacher"]
     assert torch.equal(weights(teacher), weights(stored)) and teacher.training
     with pytest.raises(WeightsError, match=r"teacher\.safetensors does not exist; train the teacher stage"):
@@ -111,7 +111,7 @@ def test_the_stage_starts_from_the_files_and_goes_on_from_the_run(run, photos, t
         teacher.first.bias.add_(1)
     stage.save(run)
     assert torch.equal(weights(load_teacher(run)), weights(teacher))
-    again = TeacherStage(SMALL, run, crops, StageOptions())
+    again = TeacherStage(settings, SMALL, run, crops, StageOptions())
     assert torch.equal(weights(again.objective.trained["teacher"]), weights(teacher))
     assert all(parameter.requires_grad for parameter in again.objective.trained["teacher"].parameters())
     assert again.objective.criterion.course.adversary_starts == 0, "the adversary goes on, too"
@@ -137,7 +137,7 @@ def test_the_teacher_is_asked_about_coarse_pictures_of_the_training_set(run, pho
     made = Taught.read(out / "1.npz")
     assert made.x.shape == made.coarse.shape == made.taught.shape == (256, 192, 3)
     assert made.features.shape == (64, 48, 4, SMALL.conditions["pixel_channels"])
-    assert CORE_QUALITIES[0] <= made.quality <= CORE_QUALITIES[1]
+    assert QualityRange().core[0] <= made.quality <= QualityRange().core[1]
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(make_photo(200, 260, 1)), (256, 192, 3))
     assert (windows[:, :, 0] == made.x).all((2, 3, 4)).any(), "a part of the photograph at its own size"
     expected = small_pipeline().decompress(

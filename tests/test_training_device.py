@@ -27,6 +27,7 @@ ACCELERATOR = SimpleNamespace(
     autocast=lambda: torch.autocast("cuda", torch.bfloat16),
     backward=lambda loss: None,
     reduce=lambda gradient, reduction: gradient,
+    sync_gradients=True,
 )
 
 
@@ -47,9 +48,9 @@ def build(photos, tmp_path, monkeypatch):
         return make(name, taught)
 
     def make(name: str, taught: Path | None) -> Stage:
-        monkeypatch.setattr(STAGES[name], "crop", 64)
+        settings = STAGES[name].settings_type(crop=64)
         crops = Crops(list_images(photos), 64, 1.2, 0)
-        return STAGES[name](SMALL, tmp_path, crops, StageOptions(backbones=photos, taught=taught))
+        return STAGES[name](settings, SMALL, tmp_path, crops, StageOptions(backbones=photos, taught=taught))
 
     (tmp_path / TEACHER_FILE).parent.mkdir()
     return built

@@ -190,11 +190,15 @@ def test_contrast_is_lower_for_the_right_pairs():
     torch.manual_seed(0)
     target = torch.randn(8, 32)
     near = target + 0.5 * torch.randn(8, 32)
-    assert contrast(3 * near, target) == pytest.approx(contrast(near, target).item(), rel=1e-5)
-    assert contrast(target, target) < contrast(near, target) < contrast(torch.randn(8, 32), target)
-    assert contrast(torch.randn(8, 32), target) < contrast(near.roll(1, 0), target)
+    assert contrast(3 * near, target, 0.1) == pytest.approx(contrast(near, target, 0.1).item(), rel=1e-5)
+    assert (
+        contrast(target, target, 0.1)
+        < contrast(near, target, 0.1)
+        < contrast(torch.randn(8, 32), target, 0.1)
+    )
+    assert contrast(torch.randn(8, 32), target, 0.1) < contrast(near.roll(1, 0), target, 0.1)
     alike = torch.ones(8, 32)
-    assert contrast(alike, alike).item() == pytest.approx(torch.tensor(8.0).log().item(), rel=1e-5)
+    assert contrast(alike, alike, 0.1).item() == pytest.approx(torch.tensor(8.0).log().item(), rel=1e-5)
 
 
 def test_retrieval_counts_who_finds_their_own():

@@ -50,31 +50,32 @@ def finish(child: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize("name", ["vae", "teacher"])
-def test_two_processes_with_half_the_batch_have_the_gradients_of_one(name, photos, tmp_path):
+def test_a_batch_that_is_shared_has_the_gradients_of_a_whole_one(name, photos, tmp_path):
+    """By two processes, and by one in two passes."""
     small_pipeline().save_pretrained(tmp_path / "checkpoint")
     gradients = []
-    for processes in (1, 2):
-        run, file = tmp_path / f"run{processes}", tmp_path / f"{processes}.safetensors"
+    for processes, passes in ((1, 1), (2, 1), (1, 2)):
+        run, file = tmp_path / f"run{len(gradients)}", tmp_path / f"{len(gradients)}.safetensors"
         unpack(tmp_path / "checkpoint", run)
-        finish(
-            start(processes, str(REPOSITORY / "tests/one_step.py"), name, str(photos), str(run), str(file))
-        )
+        script = str(REPOSITORY / "tests/one_step.py")
+        finish(start(processes, script, name, str(photos), str(run), str(file), str(passes)))
         gradients.append(load_file(file))
-    one, two = gradients
-    assert one.keys() == two.keys()
-    for group in {key.split(".")[0] for key in one}:
-        # Some are zero but for rounding, such as those of colours that are kept.
-        largest = max(float(value.abs().max()) for key, value in one.items() if key.startswith(group))
-        assert largest > 0
-        for key, value in one.items():
-            if key.startswith(group):
-                assert torch.allclose(value, two[key], rtol=1e-3, atol=1e-4 * largest), key
+    whole = gradients[0]
+    for shared in gradients[1:]:
+        assert whole.keys() == shared.keys()
+        for group in {key.split(".")[0] for key in whole}:
+            # Some are zero but for rounding, such as those of colours that are kept.
+            largest = max(float(value.abs().max()) for key, value in whole.items() if key.startswith(group))
+            assert largest > 0
+            for key, value in whole.items():
+                if key.startswith(group):
+                    assert torch.allclose(value, shared[key], rtol=1e-3, atol=1e-4 * largest), key
 
 
 def test_two_processes_that_are_killed_end_like_two_that_are_not(photos, tmp_path):
     def vae(run: Path, *more: str) -> subprocess.Popen:
         command = ["-m", "sprdiff.training", "vae", "--data", str(photos), "--out", str(run), "--steps", "60"]
-        command += ["--batch-size", "2", "--save-every", "5", "--validate-every", "100"]
+        command += ["--set", "batch_size=2", "--save-every", "5", "--validate-every", "100"]
         return start(2, *command, *more)
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"

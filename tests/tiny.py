@@ -8,7 +8,7 @@ from sprdiff.config import ModelConfig
 from sprdiff.layers.klt import klt, to_blocks
 from sprdiff.parts import PART_CLASSES, build_part
 from sprdiff.pipeline import SPRDiffPipeline
-from sprdiff.training.transform_stages import step_sizes
+from sprdiff.training.qualities import QualityRange
 
 SMALL = ModelConfig(
     vae={"stride": 4, "latent_channels": 8, "encoder_channels": 16, "encoder_depth": 1,
@@ -58,6 +58,6 @@ def small_pipeline(seed: int = 0) -> SPRDiffPipeline:
     vae_blocks = to_blocks(field, 4).permute(0, 2, 3, 1).flatten(0, 2)
     parts["vae"].init_from_klt(*klt(vae_blocks, 8))
     parts["distortion_encoder"].init_from_klt(basis)
-    parts["latent_codec"].init_from_statistics(rms, step_sizes(3))
+    parts["latent_codec"].init_from_statistics(rms, QualityRange().step_sizes(3))
     parts["coarse"].init_from_klt(basis, rms)
     return SPRDiffPipeline(**parts)

@@ -1,11 +1,11 @@
-"""``python -m sprdiff.training STAGE --preset tiny --data DIR --out DIR [--resume] [--steps N]``."""
+"""``python -m sprdiff.training STAGE --data DIR --out DIR [--resume] [--set NAME=VALUE ...]``."""
 
 from __future__ import annotations
 
 import shutil
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from accelerate.utils import set_seed
@@ -14,6 +14,7 @@ from sprdiff.config import PRESETS
 from sprdiff.parts import PART_CLASSES
 from sprdiff.training.data import Crops, list_images, split
 from sprdiff.training.loop import Schedule, Training
+from sprdiff.training.settings import parse_change, read_settings
 from sprdiff.training.stage import StageOptions
 from sprdiff.training.stages import STAGES
 
@@ -34,7 +35,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the run; each stage adds its parts to it.")],
     preset: Annotated[PresetName, typer.Option(help="Sizes of the parts.")] = PresetName["tiny"],
     steps: Annotated[
-        int | None, typer.Option(min=1, help="In all, over every resumed run; each stage has its own number.")
+        int | None, typer.Option(min=1, help="In all, over every resumed run; short for --set steps=N.")
     ] = None,
     minutes: Annotated[
         float | None,
@@ -73,21 +74,23 @@ def main(
             "every step, which a GPU does in no time.",
         ),
     ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Its peak, if not that of the stage.")
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="YAML or JSON with settings of the stage; a run's STAGE.yaml is one. Without it, defaults.",
+        ),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Crops a step, shared by the processes; each stage has its own.")
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, for example weights.l1=0.5 or adversary.share=0.6."),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare crops ahead, for a GPU.")] = 0,
-    mixed_precision: Annotated[
-        Literal["bf16", "no"], typer.Option(help="Of the forward passes; no for single precision.")
-    ] = "bf16",
     tracker: Annotated[
         str,
         typer.Option(help="Where curves and pictures go: tensorboard, wandb, others of accelerate's, none."),
     ] = "tensorboard",
-    seed: Annotated[int, typer.Option(help="Of initial weights, crops and noise.")] = 0,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 200,
     save_every: Annotated[
         int, typer.Option(min=1, help="Steps between saved states: what a kill can cost.")
@@ -110,23 +113,20 @@ def main(
     options = StageOptions(frozenset(without or ()), frozenset(only or ()), backbones, taught)
     if start is not None:
         unpack(start, out)
-    set_seed(seed)  # initial weights: the same in every process
+    changes = dict(map(parse_change, change or ()))
+    if steps is not None:
+        changes["steps"] = steps
+    chosen = read_settings(build.settings_type, settings, changes)
+    set_seed(chosen.seed)  # initial weights: the same in every process
     # Statistics for closed-form starts; a resumed run has them in its state.
-    crops = Crops(split(list_images(data))[0][:400], build.crop, build.max_zoom, seed)
-    training = build(PRESETS[preset.value], out, crops, options)
-    if learning_rate is not None:
-        training.learning_rate = learning_rate
-    if batch_size is not None:
-        training.batch_size = batch_size
+    statistics = Crops(split(list_images(data))[0][:400], chosen.crop, chosen.max_zoom, chosen.seed)
+    training = build(chosen, PRESETS[preset.value], out, statistics, options)
     schedule = Schedule(
-        steps=steps or training.steps,
         validate_every=validate_every,
         save_every=save_every,
         minutes=minutes,
-        seed=seed,
         resume=resume,
         workers=workers,
-        mixed_precision=mixed_precision,
         tracker=None if tracker == "none" else tracker,
     )
     Training(training, data, out, schedule).run()

@@ -6,9 +6,10 @@ import io
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -178,10 +179,21 @@ class Crops:
         max_zoom: largest enlargement; 1 for native crops only.
         seed: of the choices of :meth:`batch`.
         graphics: the share of crops that are drawn pictures (text, shapes, flat colours) instead.
+        sources: how many times as often a picture is wanted as others, by the name of a folder above it; 0 to
+            leave it out.
+    Raises:
+        InputImageError: no picture is large enough.
+        SettingsError: no picture lies in one of the folders, or none is wanted.
     """
 
     def __init__(
-        self, paths: list[Path], size: int, max_zoom: float, seed: int = 0, graphics: float = 0.0
+        self,
+        paths: list[Path],
+        size: int,
+        max_zoom: float,
+        seed: int = 0,
+        graphics: float = 0.0,
+        sources: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.images = Photographs(paths, size)
         self.size = size
@@ -189,7 +201,8 @@ class Crops:
         self.graphics = graphics
         self.random = np.random.default_rng(seed)
         # Crops are drawn in proportion to the area of a picture.
-        self.weights = np.cumsum(self.images.areas / self.images.areas.sum())
+        weights = self.images.areas * _wanted(self.images.paths, sources)
+        self.weights = np.cumsum(weights / weights.sum())
 
     def batch(self, count: int) -> Tensor:
         """``count`` crops, (count, 3, size, size) float32 in [-1, 1]."""
@@ -223,6 +236,19 @@ class Crops:
                 return self.images[index]
             except InputImageError as error:
                 warnings.warn(f"{self.images.paths[index]} is passed over: {error}", stacklevel=2)
+
+
+def _wanted(paths: list[Path], sources: Mapping[str, float]) -> np.ndarray:
+    """How often each picture is wanted, 1 for those that are in none of the folders."""
+    wanted = np.ones(len(paths))
+    for name, weight in sources.items():
+        inside = np.array([name in path.parent.parts for path in paths])
+        if not inside.any():
+            raise SettingsError(f"sources names {name}, but no picture lies in a folder of that name.")
+        wanted *= np.where(inside, weight, 1)
+    if not wanted.any():
+        raise SettingsError(f"sources leaves no picture: {dict(sources)}.")
+    return wanted
 
 
 def to_pixels(pixels: np.ndarray) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
@@ -23,16 +23,30 @@ from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, Source, TaughtBatch
 from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.imitation_stage import FeatureScale, Lessons
-from sprdiff.training.restoration import PictureLoss, Pictures, RestorationStage
+from sprdiff.training.restoration import PictureLoss, Pictures, RestorationSettings, RestorationStage
+from sprdiff.training.settings import Share
 from sprdiff.training.stage import StageOptions
 from sprdiff.training.teacher_stage import Teaching
 
 TRAINED = ("unet", "conditions")
 FROZEN = ("vae", "semantic_encoder")
-# The share of pictures that go without each condition. The denoiser then knows what to do without it, and an
-# ablation of the finished model takes nothing from it that it was never taught to miss.
-DROPPED = 0.07
-IMITATION_WEIGHT = 1.0
+
+
+class DiffusionSettings(RestorationSettings):
+    """Of the denoiser and its conditions.
+
+    Attributes:
+        dropped: the share of pictures that go without each condition. The denoiser then knows what to do
+            without it, and an ablation of the finished model takes nothing from it that it was never taught
+            to miss.
+        imitation: weight of following the teacher's features.
+        gradient_checkpointing: compute the U-Net's activations twice instead of keeping them.
+    """
+
+    learning_rate: PositiveFloat = 3e-4
+    dropped: Share = 0.07
+    imitation: NonNegativeFloat = 1.0
+    gradient_checkpointing: bool = False
 
 
 @dataclass(kw_only=True)
@@ -59,6 +73,7 @@ class DiffusionObjective(nn.Module):
         codec: makes the coarse pictures.
         criterion: what is asked of final ones.
         scale: of the teacher's features.
+        settings: of the stage.
         without: of the stage's ablations.
         teaching: who is asked, if somebody is; it moves with the model.
     """
@@ -71,6 +86,7 @@ class DiffusionObjective(nn.Module):
         criterion: PictureLoss,
         scale: FeatureScale,
         scheduler: DDPMScheduler,
+        settings: DiffusionSettings,
         without: frozenset[str] = frozenset(),
         teaching: Teaching | None = None,
     ) -> None:
@@ -82,6 +98,7 @@ class DiffusionObjective(nn.Module):
         self.criterion = criterion
         self.scale = scale
         self.scheduler = scheduler
+        self.settings = settings
         self.without = without
 
     @torch.no_grad()
@@ -110,7 +127,7 @@ class DiffusionObjective(nn.Module):
         conditions = self.trained["conditions"](batch.x_coarse, batch.tokens)
         kept = {}
         for name in ("semantic_tokens", "pixel_features"):
-            chance = 0.0 if name in self.without else 1 - DROPPED if self.training else 1.0
+            chance = 0.0 if name in self.without else 1 - self.settings.dropped if self.training else 1.0
             kept[name] = torch.rand(len(batch.x), device=batch.x.device) < chance
         conditions = drop(conditions, kept["semantic_tokens"], kept["pixel_features"])
         noise = torch.randn_like(batch.latents_hat)
@@ -125,7 +142,7 @@ class DiffusionObjective(nn.Module):
         features = self.trained["conditions"].pixel_features(batch.x_coarse)
         pairs = zip(features, batch.features, strict=True)
         losses["imitation"] = torch.stack([F.mse_loss(made.float(), given) for made, given in pairs]).sum()
-        losses["loss"] = losses["loss"] + IMITATION_WEIGHT * losses["imitation"]
+        losses["loss"] = losses["loss"] + self.settings.imitation * losses["imitation"]
         return losses
 
 
@@ -133,16 +150,19 @@ class DiffusionStage(RestorationStage):
     """The denoiser and the dual feature extraction."""
 
     name = "diffusion"
+    settings_type = DiffusionSettings
     ablations = ("semantic_tokens", "pixel_features", "coarse")
-    learning_rate = 3e-4
-    ema_decay = 0.998
-    weights = MappingProxyType(
-        {"l1": 1.0, "low": 2.0, "structure": 0.8, "flat": 3.0, "grid": 40.0, "perceptual": 2.0}
-    )
-    adversary_share = 0.8
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
-        self.lessons = Lessons(folder, options.taught, self.crop)
+    def __init__(
+        self,
+        settings: DiffusionSettings,
+        config: ModelConfig,
+        folder: Path,
+        data: Crops,
+        options: StageOptions,
+    ) -> None:
+        super().__init__(settings, config, folder, data, options)
+        self.lessons = Lessons(folder, options.taught, settings.crop, settings.qualities)
         trained = {}
         for name in TRAINED:
             begun = (folder / name).exists()
@@ -153,6 +173,8 @@ class DiffusionStage(RestorationStage):
         # At a few hundred tokens two matrix products beat the fused attention's backward on a CPU.
         frozen["semantic_encoder"].set_attn_implementation("eager")
         trained["unet"].set_attn_processor(AttnProcessor())
+        if settings.gradient_checkpointing:
+            trained["unet"].enable_gradient_checkpointing()
         criterion = self.start_adversary(folder, data, options)
         self.objective = DiffusionObjective(
             trained,
@@ -161,6 +183,7 @@ class DiffusionStage(RestorationStage):
             criterion,
             self.lessons.scale(data),
             build_part("scheduler", config),
+            settings,
             options.without,
             self.lessons.teaching,
         )

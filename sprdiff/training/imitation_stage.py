@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
@@ -23,13 +24,34 @@ from sprdiff.layers.klt import to_blocks
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.training.data import Crops, Source, TaughtBatch, TaughtCrops, taught_pictures
+from sprdiff.training.qualities import QualityRange
+from sprdiff.training.settings import Decay, Settings, Share, Side, Zoom
 from sprdiff.training.stage import Stage, StageOptions, to_device
 from sprdiff.training.teacher_stage import Teaching
-from sprdiff.training.transform_stages import draw_qualities
 
-# Until this share of the time each stage starts from the teacher's features, not from those before it.
-APART_UNTIL = 0.3
-PIXEL_WEIGHT, FEATURE_WEIGHT = 20.0, 0.5
+
+class ImitationSettings(Settings):
+    """Of the pixel branch that follows the teacher.
+
+    Attributes:
+        apart_until: until this share of the steps each stage starts from the teacher's features, not from
+            those before it.
+        pixels, features: weights of the picture's absolute error and the features' squared errors.
+        qualities: of the coarse pictures.
+    """
+
+    steps: PositiveInt = 4000
+    batch_size: PositiveInt = 4
+    crop: Side = 192
+    max_zoom: Zoom = 1.3
+    graphics: Share = 0.05
+    learning_rate: PositiveFloat = 1e-3
+    ema_decay: Decay = 0.99
+    gradient_clip: PositiveFloat = 5.0
+    apart_until: Share = 0.3
+    pixels: NonNegativeFloat = 20.0
+    features: NonNegativeFloat = 0.5
+    qualities: QualityRange = QualityRange()
 
 
 class FeatureScale(nn.Module):
@@ -63,14 +85,16 @@ class Lessons:
         folder: of the run, whose teacher is asked.
         taught: of a teacher's pictures; none to ask the teacher.
         crop: side of the crops.
+        qualities: at which the teacher is asked.
     Attributes:
         source: of batches with what was taught; none where :meth:`batch` takes crops of photographs.
     Raises:
         WeightsError: neither are there pictures, nor has the teacher stage been trained.
     """
 
-    def __init__(self, folder: Path, taught: Path | None, crop: int) -> None:
+    def __init__(self, folder: Path, taught: Path | None, crop: int, qualities: QualityRange) -> None:
         self.crop = crop
+        self.qualities = qualities
         self.teaching = Teaching.load(folder) if taught is None else None
         self.source: TaughtCrops | None = None
         if taught is not None:
@@ -83,14 +107,14 @@ class Lessons:
         if self.source is not None:
             return FeatureScale.measure(self.source.batch(48).features)
         x = data.batch(48)
-        return FeatureScale.measure(self.teaching(x, draw_qualities(len(x), x.device)).features)
+        return FeatureScale.measure(self.teaching(x, self.qualities.draw(len(x), x.device)).features)
 
     def batch(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> TaughtBatch:
         """A batch of the source, with all that was taught, on the device."""
         if isinstance(crops, Tensor):
             x = to_device(crops, accelerator)
             with accelerator.autocast():
-                return self.teaching(x, draw_qualities(len(x), x.device))
+                return self.teaching(x, self.qualities.draw(len(x), x.device))
         return taught_to(crops, accelerator.device)
 
     def examine(self, images: list[Tensor]) -> TaughtBatch:
@@ -115,13 +139,19 @@ class ImitationObjective(nn.Module):
     Args:
         conditions: whose pixel branch is trained.
         scale: of the teacher's features.
+        settings: of the stage.
         teaching: who is asked, if somebody is; it moves with the model.
     """
 
     def __init__(
-        self, conditions: DualFeatureExtractor, scale: FeatureScale, teaching: Teaching | None = None
+        self,
+        conditions: DualFeatureExtractor,
+        scale: FeatureScale,
+        settings: ImitationSettings,
+        teaching: Teaching | None = None,
     ) -> None:
         super().__init__()
+        self.settings = settings
         channels, stride = conditions.config.pixel_channels, conditions.config.stride
         conditions.requires_grad_(False)
         for branch in (conditions.blocks, conditions.pixel):
@@ -144,11 +174,11 @@ class ImitationObjective(nn.Module):
         features = []
         for i, stage in enumerate(conditions.pixel):
             features.append(stage(h))
-            h = taught[i] if progress < APART_UNTIL else features[i]
+            h = taught[i] if progress < self.settings.apart_until else features[i]
         errors = [F.mse_loss(made.float(), given) for made, given in zip(features, taught, strict=True)]
         x_hat = batch.coarse + self.to_picture(h).float()
         pixels, before = F.l1_loss(x_hat, batch.taught), F.l1_loss(batch.coarse, batch.taught)
-        loss = PIXEL_WEIGHT * pixels + FEATURE_WEIGHT * sum(errors)
+        loss = self.settings.pixels * pixels + self.settings.features * sum(errors)
         figures = {f"unexplained_{i}": error.detach() for i, error in enumerate(errors, 1)}
         return {"loss": loss, "of_coarse": pixels.detach() / before, **figures}
 
@@ -157,18 +187,22 @@ class ImitationStage(Stage):
     """The pixel branch of the dual feature extraction, in the teacher's steps."""
 
     name = "imitation"
-    batch_size, crop, learning_rate = 4, 192, 1e-3
-    max_zoom, graphics = 1.3, 0.05
-    ema_decay = 0.99
-    gradient_clip = 5.0
-    steps = 4000
+    settings_type = ImitationSettings
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
-        self.lessons = Lessons(folder, options.taught, self.crop)
+    def __init__(
+        self,
+        settings: ImitationSettings,
+        config: ModelConfig,
+        folder: Path,
+        data: Crops,
+        options: StageOptions,
+    ) -> None:
+        super().__init__(settings, config, folder, data, options)
+        self.lessons = Lessons(folder, options.taught, settings.crop, settings.qualities)
         begun = (folder / "conditions").exists()
         conditions = load_part("conditions", folder) if begun else build_part("conditions", config)
         scale = self.lessons.scale(data)
-        self.objective = ImitationObjective(conditions.train(), scale, self.lessons.teaching)
+        self.objective = ImitationObjective(conditions.train(), scale, settings, self.lessons.teaching)
 
     def source(self, paths: list[Path]) -> Source:
         """Crops of the taught pictures, or of the photographs that the teacher is asked about."""

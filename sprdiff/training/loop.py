@@ -25,8 +25,6 @@ from sprdiff.training.data import list_images, split, stream, validation_images
 from sprdiff.training.frozen import Frozen
 from sprdiff.training.stage import Stage, learning_rate_factor, to_device
 
-# Steps in which the learning rate rises.
-WARMUP_STEPS = 100
 # Held-out pictures that a tracker shows.
 SHOWN = 4
 TRACKER_ARGUMENTS = {"tensorboard": {"dataformats": "NHWC"}}
@@ -34,30 +32,23 @@ TRACKER_ARGUMENTS = {"tensorboard": {"dataformats": "NHWC"}}
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long a run takes, and what is done on the way. The unit is the step, so that runs repeat.
+    """What is done on the way, and decides nothing of what is learned; that do the stage's settings.
 
     Attributes:
-        steps: in all, over every resumed run; the learning rate falls over the last of them.
         validate_every, save_every: steps between validations, and between saved states.
         minutes: a ceiling over all resumed runs, at which a run stops where it is; none for no ceiling.
-        seed: of the order of the data, and of everything random in the stage.
         resume: go on from the last saved state, if there is one.
         workers: processes that prepare batches ahead, see :func:`sprdiff.training.data.stream`.
-        mixed_precision: ``bf16``, or ``no`` for single precision. Not ``fp16``: the adversary's
-            gradients would stay scaled.
         tracker: one of accelerate's, such as ``tensorboard`` or ``wandb``, that is given curves and pictures.
             TensorBoard's files go to ``logs`` in the run.
         log_every: steps between the points of its curves.
     """
 
-    steps: int
     validate_every: int = 200
     save_every: int = 200
     minutes: float | None = None
-    seed: int = 0
     resume: bool = False
     workers: int = 0
-    mixed_precision: str = "bf16"
     tracker: str | None = None
     log_every: int = 10
 
@@ -103,7 +94,8 @@ class Training:
     Args:
         stage: what is trained.
         data: folder of photographs.
-        out: folder of the run: parts, ``STAGE.jsonl`` with the validation table, and resumable state.
+        out: folder of the run: parts, ``STAGE.yaml`` with the settings, ``STAGE.jsonl`` with the validation
+            table, and resumable state.
         schedule: how long, and what on the way.
     Raises:
         SettingsError: the processes cannot share a batch equally.
@@ -112,23 +104,27 @@ class Training:
 
     def __init__(self, stage: Stage, data: Path, out: Path, schedule: Schedule) -> None:
         self.stage, self.out, self.schedule = stage, out, schedule
+        self.settings = settings = stage.settings
         # Not every step reaches every parameter: some losses come in turn.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = accelerator = Accelerator(
-            mixed_precision=schedule.mixed_precision,
+            mixed_precision=settings.mixed_precision,
+            gradient_accumulation_steps=settings.accumulate,
             kwargs_handlers=[unused],
             log_with=schedule.tracker,
             project_dir=out / "logs",
         )
-        processes = accelerator.num_processes
-        if stage.batch_size % processes:
+        processes, batch_size = accelerator.num_processes, settings.batch_size
+        if batch_size % (processes * settings.accumulate):
             raise SettingsError(
-                f"{processes} processes cannot share a batch of {stage.batch_size} crops equally."
+                f"{processes} processes cannot share a batch of {batch_size} crops equally in "
+                f"{settings.accumulate} pass(es)."
             )
+        self.share = batch_size // (processes * settings.accumulate)
         # On a GPU: crops are all of one size, so the fastest convolutions are worth looking for.
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
-        set_seed(schedule.seed, device_specific=True)
+        set_seed(settings.seed, device_specific=True)
         self.console = Console(stderr=True)
         training, held_out = split(list_images(data))
         self.source = stage.source(training)
@@ -136,17 +132,14 @@ class Training:
         self.held_out = [to_device(x, accelerator) for x in pictures]
 
         stage.objective.to(accelerator.device, memory_format=torch.channels_last)
-        if accelerator.mixed_precision == "bf16":
-            for module in stage.objective.modules():
-                if isinstance(module, Frozen):
-                    module.store_as(torch.bfloat16)
+        self._store_frozen(half=True)
         self.parameters = [p for p in stage.objective.parameters() if p.requires_grad]
         self.ema = EMAModel(
-            self.parameters, decay=stage.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
+            self.parameters, decay=settings.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
         )
         self.ema.to(accelerator.device)
         optimizer = torch.optim.AdamW(
-            self.parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+            self.parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
         )
         self.objective, self.optimizer = accelerator.prepare(stage.objective, optimizer)
         self.clock = _Clock([tuple(p.shape) for p in self.parameters])
@@ -154,12 +147,12 @@ class Training:
             accelerator.register_for_checkpointing(_Plain(item))
         self.averages: dict[str, Tensor] = {}
         out.mkdir(parents=True, exist_ok=True)
-        settings = {
-            name: getattr(stage, name) for name in ("batch_size", "crop", "learning_rate", "ema_decay")
-        }
-        accelerator.init_trackers(stage.name, settings | {"steps": schedule.steps, "seed": schedule.seed})
+        if accelerator.is_main_process:
+            settings.write(out / f"{stage.name}.yaml")
+        accelerator.init_trackers(stage.name, _flat(settings.model_dump()))
         if schedule.resume and self.state.exists():
             accelerator.load_state(str(self.state))
+            self.ema.to(accelerator.device)  # its state comes from the CPU
             self._say(f"{stage.name}: resumed at step {self.clock.step}, minute {self.clock.minutes:.1f}")
 
     @property
@@ -173,9 +166,9 @@ class Training:
         accelerator = self.accelerator
         batches = stream(
             self.source,
-            stage.batch_size // accelerator.num_processes,
-            schedule.seed,
-            first_step=clock.step,
+            self.share,
+            self.settings.seed,
+            first_step=clock.step * self.settings.accumulate,
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
             workers=schedule.workers,
@@ -188,9 +181,9 @@ class Training:
         shown = 0.0
         saved = validated = clock.step
         with Progress(*columns, console=self.console, disable=not accelerator.is_main_process) as bar:
-            task = bar.add_task(stage.name, total=schedule.steps, completed=clock.step, logs="")
-            while clock.step < schedule.steps and not self._out_of_time():
-                values = self.step(next(batches))
+            task = bar.add_task(stage.name, total=self.settings.steps, completed=clock.step, logs="")
+            while clock.step < self.settings.steps and not self._out_of_time():
+                values = self.step(batches)
                 if schedule.tracker and clock.step % schedule.log_every == 0:
                     rate = self.optimizer.param_groups[0]["lr"]
                     accelerator.log({**values, "learning_rate": rate}, step=clock.step)
@@ -210,34 +203,44 @@ class Training:
             self.save()
         accelerator.end_training()
 
-    def step(self, crops: Any) -> dict[str, Tensor]:
-        """One step of the stage, from a batch of its source; gives its losses and the gradient's norm."""
-        stage, clock, accelerator = self.stage, self.clock, self.accelerator
+    def step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
+        """One step of the optimizer, from the next batches of the stage's source.
+
+        Gives the losses, of the last batch where a step takes several, and the gradient's norm.
+        """
+        clock, settings = self.clock, self.settings
         started = time.monotonic()
-        progress = clock.step / self.schedule.steps
-        warmup = min(1.0, (clock.step + 1) / WARMUP_STEPS)
+        progress = clock.step / settings.steps
+        warmup = min(1.0, (clock.step + 1) / max(1, settings.warmup_steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * warmup * learning_rate_factor(progress)
-        batch = stage.before_step(accelerator, crops)
-        with accelerator.autocast():
-            losses = self.objective(batch, progress)
-        self.optimizer.zero_grad()
-        accelerator.backward(losses["loss"])
-        norm = accelerator.clip_grad_norm_(self.parameters, stage.gradient_clip)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-            self.ema.step(self.parameters)
-        logs = stage.after_step(accelerator, batch, progress)
+            factor = learning_rate_factor(progress, settings.decay_from)
+            group["lr"] = settings.learning_rate * warmup * factor
+        for _ in range(settings.accumulate):
+            with self.accelerator.accumulate(self.objective):
+                values = self._pass(next(batches), progress)
         clock.step += 1
         clock.minutes += (time.monotonic() - started) / 60
-        # On a device these stay there until they are shown: reading one waits for all that runs.
-        values = {
-            key: torch.as_tensor(value).detach().float()
-            for key, value in {**logs, **losses, "norm": norm}.items()
-        }
         for key, value in values.items():
             self.averages[key] = torch.lerp(self.averages.get(key, value), value, 0.02)
         return values
+
+    def _pass(self, crops: Any, progress: float) -> dict[str, Tensor]:
+        """Gradients of one batch; the last of a step moves the weights."""
+        stage, accelerator = self.stage, self.accelerator
+        batch = stage.before_step(accelerator, crops)
+        with accelerator.autocast():
+            losses = self.objective(batch, progress)
+        accelerator.backward(losses["loss"])
+        if accelerator.sync_gradients:
+            norm = accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+            losses["norm"] = norm
+            if torch.isfinite(norm):
+                self.optimizer.step()
+                self.ema.step(self.parameters)
+            self.optimizer.zero_grad()
+        losses |= stage.after_step(accelerator, batch, progress)
+        # On a device these stay there until they are shown: reading one waits for all that runs.
+        return {key: torch.as_tensor(value).detach().float() for key, value in losses.items()}
 
     def logs(self) -> str:
         """The step, and averages over the last fifty steps or so."""
@@ -270,6 +273,7 @@ class Training:
             # These pictures are of many sizes: here the search for fast convolutions would be the slow part.
             # And what is random in validation must not move the training's dice.
             devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
+            self._store_frozen(half=False)
             with (
                 self._averaged(),
                 torch.no_grad(),
@@ -279,6 +283,7 @@ class Training:
                 rows = stage.validate(self.held_out)
                 pictures = stage.pictures(self.held_out[:SHOWN]) if self.schedule.tracker else {}
             stage.objective.train()
+            self._store_frozen(half=True)
             self._write(rows)
             self._show(rows, pictures)
         self.accelerator.wait_for_everyone()
@@ -311,6 +316,13 @@ class Training:
             if hasattr(tracker, "log_images"):
                 tracker.log_images(levels, step=self.clock.step, **TRACKER_ARGUMENTS.get(tracker.name, {}))
 
+    def _store_frozen(self, half: bool) -> None:
+        """Frozen weights in half precision, if the stage trains in it, or single: not all is validated so."""
+        if self.settings.mixed_precision == "bf16":
+            for module in self.stage.objective.modules():
+                if isinstance(module, Frozen):
+                    module.store_as(torch.bfloat16 if half else torch.float32)
+
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         """The EMA weights in place of the trained ones."""
@@ -331,3 +343,14 @@ class Training:
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
             self.console.print(text)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str | bool]:
+    """Settings as trackers take them: no groups, and nothing but numbers and words."""
+    flat: dict[str, int | float | str | bool] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat

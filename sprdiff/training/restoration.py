@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -17,17 +17,70 @@ from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
 from sprdiff.training.discriminator import Features, ProjectedDiscriminator, generator_loss, hinge_loss
 from sprdiff.training.losses import PerceptualLoss, flat_error, grid_error, structure_loss
+from sprdiff.training.qualities import QualityRange
+from sprdiff.training.settings import Group, Settings, Share, Side, Zoom
 from sprdiff.training.stage import Stage, StageOptions, learning_rate_factor
 from sprdiff.training.transform_stages import psnr_db
 
-# Side of the cells whose mean colours ``low`` compares, and of those that must leave no grid.
-LOW_CELL, GRID_CELL = 8, 4
-# The share of the steps in which LPIPS looks at the target too.
-TARGET_UNTIL = 0.5
-ADVERSARY = "tf_efficientnet_lite0"
-ADVERSARY_LEARNING_RATE = 3e-4
-ADVERSARY_STARTS, ADVERSARY_RAMP = 0.03, 0.05
 ADVERSARY_FILE = "state/adversary.safetensors"
+
+
+class LossWeights(Group):
+    """Of what is asked of a picture, but for the adversary.
+
+    Attributes:
+        l1: absolute error to the target.
+        low: absolute error of mean colours.
+        structure, flat, grid: see :mod:`sprdiff.training.losses`.
+        perceptual: LPIPS (VGG) and DISTS, in turn.
+    """
+
+    l1: NonNegativeFloat = 1.0
+    low: NonNegativeFloat = 2.0
+    structure: NonNegativeFloat = 0.8
+    flat: NonNegativeFloat = 3.0
+    grid: NonNegativeFloat = 40.0
+    perceptual: NonNegativeFloat = 2.0
+
+
+class AdversarySettings(Group):
+    """Of the adversary.
+
+    Attributes:
+        network: of timm, through whose features it sees.
+        share: its gradient on a picture, as a share of that of the perceptual loss: left alone it takes over.
+        learning_rate: its peak.
+        starts, ramp: shares of the stage's steps after which it counts, and in which its weight rises.
+    """
+
+    network: str = "tf_efficientnet_lite0"
+    share: NonNegativeFloat = 0.8
+    learning_rate: PositiveFloat = 3e-4
+    starts: float = 0.03
+    ramp: PositiveFloat = 0.05
+
+
+class RestorationSettings(Settings):
+    """Of a network that restores pictures.
+
+    Attributes:
+        low_cell, grid_cell: sides in pixels of the cells whose mean colours ``low`` compares, and of those
+            that must leave no grid.
+        target_until: the share of the steps in which LPIPS looks at the target too.
+        qualities: of the coarse pictures.
+    """
+
+    batch_size: PositiveInt = 4
+    crop: Side = 192
+    max_zoom: Zoom = 1.3
+    graphics: Share = 0.05
+    gradient_clip: PositiveFloat = 4.0
+    weights: LossWeights = LossWeights()
+    low_cell: PositiveInt = 8
+    grid_cell: PositiveInt = 4
+    target_until: Share = 0.5
+    adversary: AdversarySettings = AdversarySettings()
+    qualities: QualityRange = QualityRange()
 
 
 @dataclass(kw_only=True)
@@ -58,9 +111,9 @@ class Course:
         adversary_starts: the share of the stage's steps after which the adversary counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, adversary_starts: float) -> None:
         self.turn = 0
-        self.adversary_starts = ADVERSARY_STARTS
+        self.adversary_starts = adversary_starts
 
     def state_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -78,18 +131,15 @@ class PictureLoss(nn.Module):
 
     Args:
         adversary: not trained by these losses.
-        weights: of ``l1``, ``low``, ``structure``, ``flat``, ``grid`` and ``perceptual``.
-        share: the adversary's gradient on a picture, as a share of that of the perceptual loss: left alone
-            it takes over.
+        settings: their weights.
     """
 
-    def __init__(self, adversary: ProjectedDiscriminator, weights: Mapping[str, float], share: float) -> None:
+    def __init__(self, adversary: ProjectedDiscriminator, settings: RestorationSettings) -> None:
         super().__init__()
         self.adversary = adversary.requires_grad_(False)
         self.perceptual = PerceptualLoss()
-        self.weights = dict(weights)
-        self.share = share
-        self.course = Course()
+        self.settings = settings
+        self.course = Course(settings.adversary.starts)
 
     def forward(self, generated: Tensor, pictures: Pictures, progress: float) -> dict[str, Tensor]:
         """The losses by name; only ``loss`` has a gradient.
@@ -100,26 +150,26 @@ class PictureLoss(nn.Module):
         """
         # Gradients are taken on the picture, where they can be weighed against each other, and only their sum
         # goes back through the network that made it.
+        settings = self.settings
         x_hat, x, target = generated.detach().requires_grad_(), pictures.x, pictures.target
         losses = {
             "l1": (x_hat - target).abs().mean(),
-            "low": F.avg_pool2d(x_hat - x, LOW_CELL).abs().mean(),
+            "low": F.avg_pool2d(x_hat - x, settings.low_cell).abs().mean(),
             "structure": structure_loss(x_hat, x),
             "flat": flat_error(x_hat, x),
-            "grid": grid_error(x_hat, x, GRID_CELL),
+            "grid": grid_error(x_hat, x, settings.grid_cell),
         }
-        total = sum(self.weights[key] * loss for key, loss in losses.items())
+        total = sum(getattr(settings.weights, key) * loss for key, loss in losses.items())
         (gradient,) = torch.autograd.grad(total, x_hat)
         # One of the two a step: half the time, and both are learned.
-        lesson = target if progress < TARGET_UNTIL else x
+        lesson = target if progress < settings.target_until else x
         turns = (("lpips", lesson), ("dists", x), ("lpips", x), ("dists", x))
         name, reference = turns[self.course.turn % len(turns)]
-        self.course.turn += self.training
         losses[name] = getattr(self.perceptual, name)(x_hat, reference).mean()
-        (perceptual,) = torch.autograd.grad(self.weights["perceptual"] * losses[name], x_hat)
+        (perceptual,) = torch.autograd.grad(settings.weights.perceptual * losses[name], x_hat)
         gradient = gradient + perceptual
         starts = self.course.adversary_starts
-        ramp = min(1.0, max(0.0, (progress - starts) / ADVERSARY_RAMP))
+        ramp = min(1.0, max(0.0, (progress - starts) / settings.adversary.ramp))
         if progress >= starts / 2:
             pictures.coarse = [each.detach() for each in self.adversary.features(pictures.x_coarse)]
             fake = self.adversary.features(x_hat)
@@ -128,7 +178,7 @@ class PictureLoss(nn.Module):
             losses["adversarial"] = adversarial.mean()
             if ramp > 0:
                 (adverse,) = torch.autograd.grad(adversarial.sum(), x_hat)
-                share = ramp * self.share * norms(perceptual) / norms(adverse)
+                share = ramp * settings.adversary.share * norms(perceptual) / norms(adverse)
                 gradient = gradient + share[:, None, None, None] * adverse
         loss = (generated * gradient.detach()).sum()
         return {"loss": loss, **{key: value.detach() for key, value in losses.items()}}
@@ -146,42 +196,45 @@ class RestorationStage(Stage):
     what it needs; and ``generate``, from that to pictures.
     """
 
-    batch_size, crop, max_zoom, graphics = 4, 192, 1.3, 0.05
-    gradient_clip = 4.0
-    qualities = (125, 150, 180)
-    weights: Mapping[str, float]
-    adversary_share: float
+    settings: RestorationSettings
+    validated = (125, 150, 180)
 
     def start_adversary(self, folder: Path, data: Crops, options: StageOptions) -> PictureLoss:
         """The stage's losses, with an adversary that goes on where an earlier run's stopped."""
-        adversary = ProjectedDiscriminator(feature_network(ADVERSARY, options.backbones), data.batch(32))
-        criterion = PictureLoss(adversary, self.weights, self.adversary_share)
+        settings = self.settings.adversary
+        network = feature_network(settings.network, options.backbones)
+        adversary = ProjectedDiscriminator(network, data.batch(32))
+        criterion = PictureLoss(adversary, self.settings)
         if (folder / ADVERSARY_FILE).exists():
             adversary.load_state_dict(load_file(folder / ADVERSARY_FILE))
             criterion.course.adversary_starts = 0.0
         self.heads = [*adversary.heads.parameters(), *adversary.pixels.parameters()]
-        self.optimizer = torch.optim.AdamW(self.heads, lr=ADVERSARY_LEARNING_RATE, betas=(0.0, 0.9))
+        self.optimizer = torch.optim.AdamW(self.heads, lr=settings.learning_rate, betas=(0.0, 0.9))
         return criterion
 
     def after_step(self, accelerator: Accelerator, batch: Pictures, progress: float) -> dict[str, Tensor]:
         """The discriminator's step, on the pictures that the generator's step made."""
+        criterion, settings = self.objective.criterion, self.settings
+        criterion.course.turn += accelerator.sync_gradients
         if batch.fake is None:
             return {}
-        adversary = self.objective.criterion.adversary
+        adversary = criterion.adversary
         for parameter in self.heads:
             parameter.requires_grad_(True)
         with accelerator.autocast():
             with torch.no_grad():
                 real = adversary.features(batch.x)
             loss = hinge_loss(adversary(real, batch.coarse), adversary(batch.fake, batch.coarse))
-        for group in self.optimizer.param_groups:
-            group["lr"] = ADVERSARY_LEARNING_RATE * learning_rate_factor(progress)
-        self.optimizer.zero_grad()
         accelerator.backward(loss)
-        for parameter in self.heads:
-            # The heads are no part of what accelerate has prepared: their gradients are averaged here.
-            parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
-        self.optimizer.step()
+        if accelerator.sync_gradients:
+            for parameter in self.heads:
+                # The heads are no part of what accelerate has prepared: their gradients are averaged here.
+                parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+            factor = learning_rate_factor(progress, settings.decay_from)
+            for group in self.optimizer.param_groups:
+                group["lr"] = settings.adversary.learning_rate * factor
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         for parameter in self.heads:
             parameter.requires_grad_(False)
         return {"adversary": loss}
@@ -193,7 +246,7 @@ class RestorationStage(Stage):
         """What coarse and final picture are like at three qualities, averages over pictures."""
         torch.manual_seed(0)
         rows = []
-        for quality in self.qualities:
+        for quality in self.validated:
             figures = [self._figures(x, float(quality)) for x in images[:12]]
             means = {key: sum(each[key] for each in figures) / len(figures) for key in figures[0]}
             rows.append({"quality": quality, **means})
@@ -217,9 +270,9 @@ class RestorationStage(Stage):
     def pictures(self, images: list[Tensor]) -> dict[str, Tensor]:
         """Corners of originals, coarse and final pictures, at the middle one of the qualities."""
         torch.manual_seed(0)
-        side = min(self.crop, *(min(x.shape[-2:]) for x in images))
+        side = min(self.settings.crop, *(min(x.shape[-2:]) for x in images))
         x = torch.cat([each[..., :side, :side] for each in images])
-        quality = torch.full((len(x),), float(self.qualities[1]), device=x.device)
+        quality = torch.full((len(x),), float(self.validated[1]), device=x.device)
         with torch.autocast(x.device.type, torch.bfloat16):
             batch = self.objective.prepare(x, quality)
             final = self.objective.generate(batch)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
@@ -20,15 +21,33 @@ from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
 from sprdiff.training.frozen import CodecPreview, Frozen
+from sprdiff.training.qualities import QualityRange
+from sprdiff.training.settings import Settings, Share, Side
 from sprdiff.training.stage import Stage, StageOptions
-from sprdiff.training.transform_stages import draw_qualities
 
-TEACHER = "tf_efficientnet_lite2"
 # Of the teacher's maps: strides 16 and 32.
 MAPS = (3, 4)
-# The share of pictures that the student sees as they are: at the encoder it sees originals.
-SHARE_OF_ORIGINALS = 0.25
-CONTRAST_WEIGHT, TEMPERATURE = 0.3, 0.1
+
+
+class SemanticSettings(Settings):
+    """Of the semantic encoder.
+
+    Attributes:
+        teacher: a network of timm.
+        originals: the share of pictures that the student sees as they are: at the encoder it sees originals.
+        contrast, temperature: weight and temperature of the loss that tells a batch's pictures apart.
+        qualities: of the coarse pictures.
+    """
+
+    steps: PositiveInt = 900
+    batch_size: PositiveInt = 24
+    crop: Side = 192
+    gradient_clip: PositiveFloat = 1.0
+    teacher: str = "tf_efficientnet_lite2"
+    originals: Share = 0.25
+    contrast: NonNegativeFloat = 0.3
+    temperature: PositiveFloat = 0.1
+    qualities: QualityRange = QualityRange()
 
 
 class Knowledge(NamedTuple):
@@ -98,32 +117,36 @@ class Student(nn.Module):
         return Knowledge(fine, F.avg_pool2d(broad, 2), self.whole(tokens[:, 0]).float())
 
 
-def contrast(predicted: Tensor, target: Tensor) -> Tensor:
+def contrast(predicted: Tensor, target: Tensor, temperature: float) -> Tensor:
     """How badly predictions (N, C) tell their own target among those of the batch (arXiv:1807.03748)."""
-    scores = F.normalize(predicted, dim=1) @ F.normalize(target, dim=1).T / TEMPERATURE
+    scores = F.normalize(predicted, dim=1) @ F.normalize(target, dim=1).T / temperature
     return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
 class SemanticObjective(nn.Module):
     """Squared error of the predicted features, and contrast among the pictures of a batch."""
 
-    def __init__(self, student: Student, teacher: Teacher, codec: CodecPreview) -> None:
+    def __init__(
+        self, student: Student, teacher: Teacher, codec: CodecPreview, settings: SemanticSettings
+    ) -> None:
         super().__init__()
+        self.settings = settings
         self.student = student
         self.teacher = teacher
         self.codec = codec
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
-        x_coarse = self.codec(x, draw_qualities(len(x), x.device))
-        original = torch.rand(len(x), 1, 1, 1, device=x.device) < SHARE_OF_ORIGINALS
+        settings = self.settings
+        x_coarse = self.codec(x, settings.qualities.draw(len(x), x.device))
+        original = torch.rand(len(x), 1, 1, 1, device=x.device) < settings.originals
         predicted = self.student(torch.where(original, x, x_coarse))
         target = self.teacher(x)
         errors = {
             name: (getattr(predicted, name) - getattr(target, name)).pow(2).mean()
             for name in Knowledge._fields
         }
-        told_apart = contrast(predicted.whole, target.whole)
-        loss = sum(errors.values()) + CONTRAST_WEIGHT * told_apart
+        told_apart = contrast(predicted.whole, target.whole, settings.temperature)
+        loss = sum(errors.values()) + settings.contrast * told_apart
         return {"loss": loss, **errors, "contrast": told_apart}
 
 
@@ -131,19 +154,25 @@ class SemanticStage(Stage):
     """A small DINOv2 transformer that learns from an ImageNet network what coarse pictures show."""
 
     name = "semantic"
-    steps = 900
-    batch_size, crop, max_zoom, learning_rate = 24, 192, 1.5, 5e-4
-    gradient_clip = 1.0
-    qualities = (100, 130, 160)
+    settings_type = SemanticSettings
+    validated = (100, 130, 160)
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+    def __init__(
+        self,
+        settings: SemanticSettings,
+        config: ModelConfig,
+        folder: Path,
+        data: Crops,
+        options: StageOptions,
+    ) -> None:
+        super().__init__(settings, config, folder, data, options)
         begun = (folder / "semantic_encoder").exists()
         encoder = load_part("semantic_encoder", folder) if begun else build_part("semantic_encoder", config)
         # For sequences of 145 tokens on a CPU two matrix products beat the fused attention's backward.
         encoder.train().set_attn_implementation("eager")
-        teacher = Teacher(feature_network(TEACHER, options.backbones), data.batch(64))
+        teacher = Teacher(feature_network(settings.teacher, options.backbones), data.batch(64))
         student = Student(encoder, teacher.fine_mean.shape[1], teacher.broad_mean.shape[1])
-        self.objective = SemanticObjective(student, teacher, CodecPreview.load(folder))
+        self.objective = SemanticObjective(student, teacher, CodecPreview.load(folder), settings)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         """How well coarse pictures tell what the teacher sees in the originals.
@@ -154,7 +183,7 @@ class SemanticStage(Stage):
         objective, rows = self.objective, []
         encoder = objective.student.encoder
         originals = torch.stack([semantic_tokens(encoder, x)[0, 0] for x in images])
-        for quality in self.qualities:
+        for quality in self.validated:
             explained: dict[str, list[float]] = {"fine": [], "broad": []}
             tokens = []
             for x in images:

@@ -2,7 +2,7 @@
 
 Training lets the rate of a quality drift. Afterwards quality 0 means what L meant and 255 what H meant; H may
 be above 255, on the straight lines of the last two anchors. A few minutes of the ``codec`` stage must follow,
-with ``STEP_LOW`` and ``STEP_HIGH`` of ``transform_stages`` moved alike, or they pull it back.
+with its settings ``qualities.coarsest_step`` and ``finest_step`` moved alike, or they pull it back.
 """
 
 from __future__ import annotations

@@ -12,10 +12,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from sprdiff.config import ModelConfig
 from sprdiff.training.data import Crops, Source
-
-# The share of the steps after which the learning rate falls.
-DECAY_FROM = 0.6
+from sprdiff.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -39,28 +38,32 @@ class StageOptions:
 class Stage(ABC):
     """What one stage trains, and how.
 
+    Args:
+        settings: of ``settings_type``.
+        config: sizes of the parts.
+        folder: of the run.
+        data: crops to take statistics of, for closed-form starts.
+        options: what the run asks for.
     Attributes:
         name: as given on the command line.
+        settings_type: the stage's settings with their defaults.
         objective: the module whose parameters are trained; its forward returns a dict of losses with
             the total under ``loss``.
-        steps, batch_size, crop, max_zoom, graphics, learning_rate, ema_decay: settings of the loop; the
-            processes share a batch.
         ablations, separable: what the stage can be trained without, and which of its parts alone; see
             :class:`StageOptions`.
     """
 
     name: str
+    settings_type: type[Settings]
     ablations: tuple[str, ...] = ()
     separable: tuple[str, ...] = ()
     objective: nn.Module
-    steps: int = 2000
-    batch_size: int = 16
-    crop: int = 256
-    max_zoom: float = 1.5
-    graphics: float = 0.0
-    learning_rate: float = 5e-4
-    ema_decay: float = 0.998
-    gradient_clip: float = 0.5
+
+    @abstractmethod
+    def __init__(
+        self, settings: Settings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
+    ) -> None:
+        self.settings = settings
 
     def source(self, paths: list[Path]) -> Source:
         """Where crops come from.
@@ -68,7 +71,7 @@ class Stage(ABC):
         Args:
             paths: the photographs to train on.
         """
-        return Crops(paths, self.crop, self.max_zoom, graphics=self.graphics)
+        return crops(paths, self.settings)
 
     def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
         """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""
@@ -100,7 +103,19 @@ def to_device(pictures: Tensor, accelerator: Accelerator) -> Tensor:
     return pictures.to(accelerator.device, memory_format=torch.channels_last)
 
 
-def learning_rate_factor(progress: float) -> float:
+def crops(paths: list[Path], settings: Settings) -> Crops:
+    """Crops as a stage's settings ask for them."""
+    return Crops(
+        paths,
+        settings.crop,
+        settings.max_zoom,
+        seed=settings.seed,
+        graphics=settings.graphics,
+        sources=settings.sources,
+    )
+
+
+def learning_rate_factor(progress: float, decay_from: float) -> float:
     """The share of its peak that a learning rate has when this share of the steps is over."""
-    falling = max(0.0, progress - DECAY_FROM) / (1 - DECAY_FROM)
+    falling = max(0.0, progress - decay_from) / (1 - decay_from)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))

@@ -21,8 +21,8 @@ from sprdiff.files import write_file
 from sprdiff.images import load_image
 from sprdiff.training.data import Taught, list_images, split, to_pixels, to_uint8
 from sprdiff.training.graphics import draw_graphic
+from sprdiff.training.qualities import QualityRange
 from sprdiff.training.teacher_stage import Teaching
-from sprdiff.training.transform_stages import draw_qualities
 
 # Pixels: the sides of a picture, which are cut to a multiple of 64.
 SMALLEST, LARGEST = 192, 512
@@ -54,6 +54,7 @@ def main(
     teaching = Teaching.load(run).to(device, memory_format=torch.channels_last)
     paths = split(list_images(photographs))[0]
     random = np.random.default_rng(seed)
+    qualities = QualityRange()
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
@@ -72,7 +73,7 @@ def main(
         if min(x.shape[1:]) < SMALLEST:
             continue
         with torch.autocast(device.type, torch.bfloat16):
-            batch = teaching(to_pixels(to_uint8(x))[None].to(device), draw_qualities(1, device))
+            batch = teaching(to_pixels(to_uint8(x))[None].to(device), qualities.draw(1, device))
         shown = batch.features[:, 0].permute(2, 3, 0, 1).half().cpu().numpy()
         pictures = (to_uint8(each[0]) for each in batch[:3])
         write_file(target, Taught(*pictures, shown, batch.quality.item()).to_bytes())

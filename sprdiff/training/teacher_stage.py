@@ -8,10 +8,10 @@ would in days (docs/experiments.md). No part of a checkpoint: it teaches in the 
 from __future__ import annotations
 
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from accelerate import Accelerator
+from pydantic import PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -21,9 +21,16 @@ from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, TaughtBatch
 from sprdiff.training.frozen import CodecPreview, Frozen
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
-from sprdiff.training.restoration import PictureLoss, Pictures, RestorationStage
+from sprdiff.training.restoration import (
+    AdversarySettings,
+    LossWeights,
+    PictureLoss,
+    Pictures,
+    RestorationSettings,
+    RestorationStage,
+)
+from sprdiff.training.settings import Decay
 from sprdiff.training.stage import StageOptions, to_device
-from sprdiff.training.transform_stages import draw_qualities
 
 TEACHER_FILE = "state/teacher.safetensors"
 
@@ -105,19 +112,26 @@ class Teaching(nn.Module):
         return TaughtBatch(x, coarse, restored.clamp(-1, 1), torch.stack(features).float(), quality)
 
 
+class TeacherSettings(RestorationSettings):
+    """Of the teacher, which begins as a network that restores already."""
+
+    steps: PositiveInt = 400
+    learning_rate: PositiveFloat = 1e-4
+    ema_decay: Decay = 0.99
+    weights: LossWeights = LossWeights(l1=0.3, low=3.0, structure=0.2, grid=20.0)
+    adversary: AdversarySettings = AdversarySettings(share=0.4)
+
+
 class TeacherStage(RestorationStage):
     """Real-ESRGAN, for the pictures of this codec."""
 
     name = "teacher"
-    steps = 400
-    learning_rate = 1e-4
-    ema_decay = 0.99
-    weights = MappingProxyType(
-        {"l1": 0.3, "low": 3.0, "structure": 0.2, "flat": 3.0, "grid": 20.0, "perceptual": 2.0}
-    )
-    adversary_share = 0.4
+    settings_type = TeacherSettings
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+    def __init__(
+        self, settings: TeacherSettings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
+    ) -> None:
+        super().__init__(settings, config, folder, data, options)
         if (folder / TEACHER_FILE).exists():
             teacher = load_teacher(folder).requires_grad_(True)
         elif options.backbones is None:
@@ -131,7 +145,7 @@ class TeacherStage(RestorationStage):
         """The crops' coarse pictures."""
         crops = to_device(crops, accelerator)
         with torch.no_grad(), accelerator.autocast():
-            return self.objective.prepare(crops, draw_qualities(len(crops), crops.device))
+            return self.objective.prepare(crops, self.settings.qualities.draw(len(crops), crops.device))
 
     def save(self, folder: Path) -> None:
         super().save(folder)

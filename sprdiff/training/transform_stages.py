@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
 from sprdiff.encoders.semantic import semantic_features
 from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
 from sprdiff.layers.klt import klt, to_blocks
-from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.data import Crops
 from sprdiff.training.frozen import Frozen
 from sprdiff.training.losses import structure_loss
+from sprdiff.training.qualities import QualityRange
+from sprdiff.training.settings import Settings, Share, Side, Zoom
 from sprdiff.training.stage import Stage, StageOptions
-
-# Quantizer steps at the lowest and highest quality, for pixels in 0..255, and the step at which the
-# Lagrangian below was found to balance (0.03 bits per pixel).
-STEP_LOW, STEP_HIGH = 3400.0, 98.0
-STEP_REFERENCE, LAMBDA_REFERENCE = 320.0, 2.5e-4
-# Every other crop has a quality between these, where most photographs need 0.02 to 0.05 bits per pixel.
-CORE_QUALITIES = (65.0, 195.0)
-# For a first share of the training the rate is that of noisy symbols, which wakes the hyper-latent; then
-# the mixed estimate: noise overstates the cost of symbols that are almost always zero by a factor of two.
-NOISY_UNTIL = {"distortion": 0.5, "codec": 0.0}
-
-
-def step_sizes(num_anchors: int) -> Tensor:
-    """Quantizer steps for pixels in [-1, 1] at equally spaced qualities, falling geometrically."""
-    logs = torch.linspace(math.log(STEP_LOW), math.log(STEP_HIGH), num_anchors)
-    return logs.exp() / 127.5
-
-
-def lmbda(quality: Tensor) -> Tensor:
-    """The Lagrangian of a quality: loss = bpp + lmbda * MSE for pixels in 0..255."""
-    position = quality / MAX_QUALITY
-    step = torch.exp(math.log(STEP_LOW) * (1 - position) + math.log(STEP_HIGH) * position)
-    return LAMBDA_REFERENCE * (STEP_REFERENCE / step) ** 2
-
-
-def draw_qualities(count: int, device: torch.device) -> Tensor:
-    """(count,) qualities: every other one from CORE_QUALITIES, the rest from the whole range."""
-    quality = torch.rand(count, device=device) * MAX_QUALITY
-    quality[::2].uniform_(*CORE_QUALITIES)
-    return quality
 
 
 def block_statistics(crops: Crops, size: int, components: int, batches: int = 60) -> tuple[Tensor, Tensor]:
@@ -66,21 +37,47 @@ def psnr_db(x: Tensor, y: Tensor) -> float:
     return float(10 * torch.log10(255**2 / F.mse_loss(*levels)))
 
 
+class VAESettings(Settings):
+    """Of the VAE.
+
+    Attributes:
+        noise: deviation of what is added to the latents. It makes the latent space smooth: what the diffusion
+            model gets slightly wrong stays slight.
+        squared, edges, variance: weights of the squared error, of the error of differences, and of a variance
+            of the latents above one, beside the absolute error.
+    """
+
+    steps: PositiveInt = 1400
+    batch_size: PositiveInt = 32
+    crop: Side = 128
+    max_zoom: Zoom = 1.0
+    learning_rate: PositiveFloat = 8e-4
+    noise: NonNegativeFloat = 0.01
+    squared: NonNegativeFloat = 2.0
+    edges: NonNegativeFloat = 1.0
+    variance: NonNegativeFloat = 0.02
+
+
 class VAEObjective(nn.Module):
     """Absolute and squared error, and the error of horizontal and vertical differences."""
 
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: nn.Module, settings: VAESettings) -> None:
         super().__init__()
         self.vae = vae
+        self.settings = settings
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
         latents = self.vae.encode(x)
-        # Noise makes the latent space smooth: what the diffusion model gets slightly wrong stays slight.
-        x_hat = self.vae.decode(latents + 0.01 * torch.randn_like(latents)).float()
+        x_hat = self.vae.decode(latents + self.settings.noise * torch.randn_like(latents)).float()
         error = x_hat - x
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         variance = latents.float().pow(2).mean()
-        loss = error.abs().mean() + 2 * error.pow(2).mean() + edges + 0.02 * F.relu(variance - 1)
+        loss = (
+            error.abs().mean()
+            + self.settings.squared * error.pow(2).mean()
+            + self.settings.edges * edges
+            + self.settings.variance * F.relu(variance - 1)
+        )
         return {"loss": loss, "mse": error.pow(2).mean(), "variance": variance}
 
 
@@ -88,14 +85,16 @@ class VAEStage(Stage):
     """The autoencoder, from the KLT of its blocks; every later stage keeps it as it is."""
 
     name = "vae"
-    steps = 1400
-    batch_size, crop, max_zoom, learning_rate = 32, 128, 1.0, 8e-4
+    settings_type = VAESettings
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+    def __init__(
+        self, settings: VAESettings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
+    ) -> None:
+        super().__init__(settings, config, folder, data, options)
         self.vae = build_part("vae", config)
         config = self.vae.config
         self.vae.init_from_klt(*block_statistics(data, config.stride, config.latent_channels))
-        self.objective = VAEObjective(self.vae)
+        self.objective = VAEObjective(self.vae, settings)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         values = [psnr_db(decode_latents(self.vae, encode_latents(self.vae, x)), x) for x in images]
@@ -105,6 +104,36 @@ class VAEStage(Stage):
         save_part(self.vae, folder / "vae")
 
 
+class RateDistortionSettings(Settings):
+    """Of the stages that trade bits for error.
+
+    Attributes:
+        qualities: the range of them.
+        structure: weight of structure beside squared error. It keeps contrast that costs few bits, and is
+            small, so that PSNR hardly suffers.
+        noisy_until: for this first share of the steps the rate is that of noisy symbols, which wakes the
+            hyper-latent; then the mixed estimate: noise overstates the cost of symbols that are almost always
+            zero by a factor of two.
+    """
+
+    steps: PositiveInt = 1500
+    batch_size: PositiveInt = 8
+    max_zoom: Zoom = 2.5
+    learning_rate: PositiveFloat = 8e-4
+    graphics: Share = 0.08
+    qualities: QualityRange = QualityRange()
+    structure: NonNegativeFloat = 0.06
+    noisy_until: Share = 0.5
+
+
+class CodecSettings(RateDistortionSettings):
+    """Of the SPRDiff codec, which starts from that of the ``distortion`` stage."""
+
+    steps: PositiveInt = 8000
+    learning_rate: PositiveFloat = 4e-4
+    noisy_until: Share = 0.0
+
+
 class CodecObjective(nn.Module):
     """Rate and distortion over all qualities: bpp + lmbda(quality) * MSE of the coarse picture.
 
@@ -112,19 +141,16 @@ class CodecObjective(nn.Module):
     Lagrangian, so that no end of the range drowns the other.
     """
 
-    # Structure beside MSE keeps contrast that costs few bits; of little weight, so that PSNR hardly suffers.
-    structure_weight = 0.06
-
     def __init__(
         self,
         parts: dict[str, nn.Module],
         frozen: dict[str, nn.Module],
         with_fusion: bool,
-        noisy_until: float,
+        settings: RateDistortionSettings,
         without: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
-        self.noisy_until = noisy_until
+        self.settings = settings
         self.without = without
         self.trained = nn.ModuleDict(parts)
         self.frozen = Frozen(frozen)
@@ -146,17 +172,18 @@ class CodecObjective(nn.Module):
         return self.trained["fusion"](f_vae, f_dist, f_sem)
 
     def forward(self, x: Tensor, progress: float) -> dict[str, Tensor]:
-        quality = draw_qualities(len(x), x.device)
+        settings = self.settings
+        quality = settings.qualities.draw(len(x), x.device)
         y = self.analysis(x)
-        rate = "noisy" if progress < self.noisy_until else "mixed"
+        rate = "noisy" if progress < settings.noisy_until else "mixed"
         out = self.trained["latent_codec"](y, quality, rate)
         x_coarse = self.trained["coarse"](out.y_hat, quality)
         bpp = (out.bits_y + out.bits_z) / (x.shape[-1] * x.shape[-2])
         mse = (x_coarse.float() - x).pow(2).mean((1, 2, 3)) * 127.5**2
-        price = lmbda(quality)
-        weight = (LAMBDA_REFERENCE / price).sqrt()
+        price = settings.qualities.lmbda(quality)
+        weight = (settings.qualities.reference_lmbda / price).sqrt()
         structure = structure_loss(x_coarse, x)
-        loss = (weight * (bpp + price * mse)).mean() + self.structure_weight * structure
+        loss = (weight * (bpp + price * mse)).mean() + settings.structure * structure
         return {
             "loss": loss,
             "bpp": bpp.mean(),
@@ -167,13 +194,11 @@ class CodecObjective(nn.Module):
 
 
 class _RateDistortionStage(Stage):
-    batch_size, crop, max_zoom, learning_rate = 8, 256, 2.5, 8e-4
-    graphics = 0.08
-    qualities = (0, 50, 100, 130, 160, 200, 255)
+    validated = (0, 50, 100, 130, 160, 200, 255)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         rows = []
-        for value in self.qualities:
+        for value in self.validated:
             bpps, psnrs = [], []
             for x in images[:12]:
                 quality = torch.tensor([float(value)], device=x.device)
@@ -200,20 +225,26 @@ class DistortionStage(_RateDistortionStage):
     """A plain codec for mean squared error; its analysis transform becomes the distortion encoder."""
 
     name = "distortion"
-    steps = 1500
+    settings_type = RateDistortionSettings
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+    def __init__(
+        self,
+        settings: RateDistortionSettings,
+        config: ModelConfig,
+        folder: Path,
+        data: Crops,
+        options: StageOptions,
+    ) -> None:
+        super().__init__(settings, config, folder, data, options)
         self.trained = {
             name: build_part(name, config) for name in ("distortion_encoder", "latent_codec", "coarse")
         }
         basis, rms = block_statistics(data, 16, self.trained["distortion_encoder"].config.channels)
         codec = self.trained["latent_codec"]
         self.trained["distortion_encoder"].init_from_klt(basis)
-        codec.init_from_statistics(rms, step_sizes(codec.config.num_anchors))
+        codec.init_from_statistics(rms, settings.qualities.step_sizes(codec.config.num_anchors))
         self.trained["coarse"].init_from_klt(basis, rms)
-        self.objective = CodecObjective(
-            self.trained, {}, with_fusion=False, noisy_until=NOISY_UNTIL[self.name]
-        )
+        self.objective = CodecObjective(self.trained, {}, with_fusion=False, settings=settings)
 
     def save(self, folder: Path) -> None:
         save_part(self.trained["distortion_encoder"], folder / "distortion_encoder")
@@ -230,12 +261,14 @@ class CodecStage(_RateDistortionStage):
     """
 
     name = "codec"
+    settings_type = CodecSettings
     ablations = ("f_dist", "f_sem")
     separable = ("fusion", "latent_codec", "coarse")
-    steps = 8000
-    learning_rate = 4e-4
 
-    def __init__(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+    def __init__(
+        self, settings: CodecSettings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
+    ) -> None:
+        super().__init__(settings, config, folder, data, options)
         frozen = {name: load_part(name, folder) for name in ("vae", "distortion_encoder", "semantic_encoder")}
         begun = (folder / "fusion").exists()
         start = folder if begun else folder / "distortion"
@@ -251,7 +284,7 @@ class CodecStage(_RateDistortionStage):
             self.trained,
             frozen,
             with_fusion=True,
-            noisy_until=NOISY_UNTIL[self.name],
+            settings=settings,
             without=options.without,
         )
         for name in options.only and self.trained.keys() - options.only:
