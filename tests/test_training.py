@@ -92,6 +92,7 @@ def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(export.PRESETS, "tiny", SMALL)
     checkpoint = tmp_path / "checkpoint"
     export.main(run, checkpoint)
+    assert {path.stem for path in (checkpoint / "training").iterdir()} == set(STAGES)
     pipeline = SPRDiffPipeline.from_pretrained(checkpoint)
     photo = make_photo()
     decoded = pipeline.decompress(pipeline.compress(photo, quality=128))

@@ -69,8 +69,7 @@ def test_a_batch_that_is_shared_has_the_gradients_of_a_whole_one(name, photos, t
             assert largest > 0
             for key, value in whole.items():
                 if key.startswith(group):
-                    # The spectral norm of a head is nearer to the true one after every pass.
-                    assert torch.allclose(value, shared[key], rtol=1e-2, atol=2e-3 * largest), key
+                    assert torch.allclose(value, shared[key], rtol=1e-3, atol=2e-4 * largest), key
 
 
 def test_two_processes_that_are_killed_end_like_two_that_are_not(photos, tmp_path):

@@ -49,6 +49,10 @@ def main(
     card = checkpoint / "README.md"
     if card.exists():
         shutil.copy(card, partial)
+    # What it was trained with, beside the card: of each stage, as its last run left it.
+    for settings in sorted(run.glob("*.yaml")):
+        (partial / "training").mkdir(exist_ok=True)
+        shutil.copy(settings, partial / "training")
     shutil.rmtree(checkpoint, ignore_errors=True)
     partial.rename(checkpoint)
     typer.echo(f"{checkpoint}: fingerprint {pipeline.fingerprint}")
