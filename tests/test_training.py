@@ -27,7 +27,7 @@ from sprdiff.metrics import psnr
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.reconstruction.conditions import Conditions
-from sprdiff.training import diffusion_stage, export, loop, shift
+from sprdiff.training import average, deepen, diffusion_stage, export, loop, shift
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.data import Crops, Photographs, list_images, split, stream, validation_images
 from sprdiff.training.frozen import CodecPreview, Frozen
@@ -568,3 +568,32 @@ def test_a_part_that_a_stage_does_not_have_is_named(stage, option, value, photos
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2 and value in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_deeper_pixel_branch_forgets_nothing(begun):
+    before = load_part("conditions", begun)
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    deepen.main(begun, before.config.depth + 2)
+    after = load_part("conditions", begun)
+    assert [len(stage) for stage in after.pixel] == [before.config.depth + 2] * before.config.pixel_stages
+    for made, given in zip(after.pixel_features(x), before.pixel_features(x), strict=True):
+        assert torch.allclose(made, given, atol=0.05)
+    with pytest.raises(typer.BadParameter, match=r"have \d+ blocks already, got 1"):
+        deepen.main(begun, 1)
+
+
+def test_a_denoiser_between_two(begun, tmp_path):
+    other = begun.with_name("other")
+    shutil.copytree(begun, other)
+    for name in ("unet", "conditions"):
+        part = load_part(name, other)
+        part.load_state_dict({key: value + 1 for key, value in part.state_dict().items()})
+        save_part(part, other / name)
+    before = load_part("unet", begun).state_dict()
+    average.main(begun, other, 0.25)
+    after = load_part("unet", begun).state_dict()
+    assert all(torch.allclose(after[key], before[key] + 0.25, atol=1e-5) for key in before)
+    deepen.main(other, 9)
+    with pytest.raises(WeightsError, match="conditions is of other sizes"):
+        average.main(begun, other, 0.5)
+    assert all(torch.equal(load_part("unet", begun).state_dict()[key], after[key]) for key in after)
