@@ -1,6 +1,6 @@
 """``python -m sprdiff.training.average RUN OTHER --share S``: the denoiser between those of two runs.
 
-Weights of one trajectory may be averaged (arXiv:2203.05482), and what lies between a picture that is nearer by
+Weights of one trajectory may be averaged (arXiv:2203.05482); what lies between a picture that is nearer by
 DISTS and one that is nearer by PSNR and LPIPS is chosen without training (as in ESRGAN, arXiv:1809.00219).
 """
 
