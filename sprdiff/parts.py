@@ -13,6 +13,7 @@ from sprdiff.config import ModelConfig
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
 from sprdiff.encoders.vae import KLTAutoencoder
+from sprdiff.errors import WeightsError
 from sprdiff.latent_codec.codec import LatentCodec
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
@@ -55,7 +56,19 @@ def save_part(part: nn.Module | DDPMScheduler, folder: Path) -> None:
 
 
 def load_part(name: str, folder: Path) -> nn.Module | DDPMScheduler:
-    """The part ``name`` from ``folder/name``, float32, on the CPU."""
+    """The part ``name`` from ``folder/name``, float32, on the CPU.
+
+    Raises:
+        WeightsError: its weights are not those that its configuration asks for. The libraries would only log
+            it, and fill in random numbers.
+    """
     if name == "scheduler":
         return DDPMScheduler.from_pretrained(folder / name)
-    return PART_CLASSES[name].from_pretrained(folder / name, use_safetensors=True).float().eval()
+    part, report = PART_CLASSES[name].from_pretrained(
+        folder / name, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[kind]:
+            first = ", ".join(map(str, sorted(report[kind])[:3]))
+            raise WeightsError(f"The part {name} has {len(report[kind])} {kind.replace('_', ' ')}: {first}.")
+    return part.float().eval()

@@ -35,7 +35,7 @@ from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
 from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.layers.tiling import run_tiled
 from sprdiff.metrics.rate import max_bytes as budget_bytes
-from sprdiff.parts import PART_CLASSES
+from sprdiff.parts import PART_CLASSES, load_part
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.reconstruction.detail import keep_colours
@@ -115,9 +115,8 @@ class SPRDiffPipeline(DiffusionPipeline):
             if found != expected.__name__:
                 raise WeightsError(f"{folder_or_id}: part {name} is a {found}, not a {expected.__name__}.")
         try:
-            return super().from_pretrained(
-                str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
-            )
+            parts = {name: load_part(name, folder) for name in PART_CLASSES}
+            return cls(**parts, bit_price=float(index.get("bit_price", 0.0)))
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise WeightsError(f"{folder_or_id} cannot be loaded: {error}") from error
 

@@ -13,6 +13,7 @@ from conftest import make_photo
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from PIL import Image, ImageDraw
 from PIL.ImageFont import load_default as load_font
+from safetensors.torch import load_file, save_file
 from tiny import small_pipeline
 
 import sprdiff.pipeline as pipeline_module
@@ -134,6 +135,24 @@ def test_damaged_weights_are_a_weights_error(small, tmp_path):
     file = next((tmp_path / "fusion").glob("*.safetensors"))
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(WeightsError, match="cannot be loaded"):
+        SPRDiffPipeline.from_pretrained(tmp_path)
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(small, tmp_path):
+    small.save_pretrained(tmp_path)
+    for part, changes, message in (
+        ("unet", {"block_out_channels": [16, 16]}, "cannot be loaded"),
+        ("semantic_encoder", {"num_hidden_layers": 9}, r"part semantic_encoder has \d+ missing keys: "),
+    ):
+        file = tmp_path / part / "config.json"
+        written = file.read_text()
+        file.write_text(json.dumps(json.loads(written) | changes))
+        with pytest.raises(WeightsError, match=message):
+            SPRDiffPipeline.from_pretrained(tmp_path)
+        file.write_text(written)
+    weights = next((tmp_path / "coarse").glob("*.safetensors"))
+    save_file(load_file(weights) | {"stranger": torch.zeros(1)}, weights, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match="The part coarse has 1 unexpected keys: stranger"):
         SPRDiffPipeline.from_pretrained(tmp_path)
 
 
@@ -291,7 +310,7 @@ def test_the_embedded_checkpoint_is_small_and_holds_no_pickles():
     files = [path for path in embedded_checkpoint().rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 64e6
     assert max(path.stat().st_size for path in files) < 10e6
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".yaml"}
 
 
 def test_golden_stream(pipeline):
