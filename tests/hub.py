@@ -45,7 +45,9 @@ class HubServer:
         status: where set, every request is answered with this HTTP status and nothing else.
         broken: where set, a request whose path holds this text gets half of its answer; one that writes is
             not carried out, and gets none.
+        ignored: where set, a path that is left out of what is uploaded, as the Hub's own rules may.
         created: what the client asked for with each new repository.
+        hardware: repository of a Space to the hardware that was asked for once it existed.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class HubServer:
         self.requests: list[str] = []
         self.status: int | None = None
         self.broken: str | None = None
+        self.ignored: str | None = None
         self.created: list[dict] = []
+        self.hardware: dict[str, str] = {}
         self.commits: dict[str, str] = {}
         self._branches: dict[str, dict[str, str]] = {f"models/{repo_id}": self.commits} if revisions else {}
         self._trees: dict[str, dict[str, bytes]] = {}
@@ -122,13 +126,18 @@ class HubServer:
             return _refusal(401, "Invalid credentials in Authorization header")
         if path == "/api/repos/create":
             return self._create(json.loads(body))
-        match = re.fullmatch(r"/api/((?:models|spaces)/[^/]+/[^/]+)/(preupload|commit|branch)/(.+)", path)
+        match = re.fullmatch(
+            r"/api/((?:models|spaces)/[^/]+/[^/]+)/(preupload|commit|branch|hardware)(?:/(.+))?", path
+        )
         if match is None or match[1] not in self._branches:
             return _refusal(404, "Repository not found", "RepoNotFound")
         repository, action, revision = match.groups()
         if repository.split("/")[1] != self.repo_id.split("/")[0]:
             return _refusal(403, "Forbidden")
         branches = self._branches[repository]
+        if action == "hardware":
+            self.hardware[repository] = json.loads(body)["flavor"]
+            return _json({"stage": "BUILDING", "hardware": {"requested": self.hardware[repository]}})
         if action == "branch":
             if revision in branches:
                 return _refusal(409, "Reference already exists")
@@ -141,7 +150,12 @@ class HubServer:
             return _json(
                 {
                     "files": [
-                        {"path": path, "uploadMode": "regular", "shouldIgnore": False, "oid": known.get(path)}
+                        {
+                            "path": path,
+                            "uploadMode": "regular",
+                            "shouldIgnore": path == self.ignored,
+                            "oid": known.get(path),
+                        }
                         for path in wanted
                     ]
                 }
