@@ -139,7 +139,11 @@ def _download(repo_id: str, revision: str | None) -> Path:
 
 def _answered(named: str, error: HfHubHTTPError) -> str:
     status = getattr(error.response, "status_code", "unknown")
-    return f"The weights of {named} cannot be had: the Hugging Face Hub answered with HTTP status {status}."
+    hint = ": log in with an account that may read it (`hf auth login`, or the variable HF_TOKEN)"
+    return (
+        f"The weights of {named} cannot be had, the Hugging Face Hub answered with HTTP status {status}"
+        f"{hint if status in (401, 403) else ''}."
+    )
 
 
 def _check_layout(folder: Path, wanted: str) -> None:

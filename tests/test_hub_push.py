@@ -15,11 +15,12 @@ from conftest import make_photo
 from hub import TOKEN, HubServer
 from PIL import Image
 
+from app import parse_options
 from sprdiff.cli import main
 from sprdiff.errors import HubError
 from sprdiff.hub import check_card, check_repo_id, checkpoint_files
 from sprdiff.space import space_files
-from sprdiff.weights import CHECKPOINT_FILES, embedded_checkpoint
+from sprdiff.weights import CHECKPOINT_FILES, MODEL_VARIABLE, embedded_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEAD_ENDPOINT = "http://127.0.0.1:9"  # the discard port: nothing listens there
@@ -118,11 +119,17 @@ def test_the_example_of_the_card_names_a_checkpoint_of_the_checkout():
     assert REPOSITORY / named == embedded_checkpoint()
 
 
-def test_a_checkpoint_that_cannot_be_loaded_is_not_sent(tmp_path: Path, capsys: pytest.CaptureFixture):
+@pytest.mark.parametrize("part", ["vae", "unet"])
+def test_a_checkpoint_that_cannot_be_loaded_is_not_sent(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture
+):
     folder = tmp_path / "damaged"
     shutil.copytree(embedded_checkpoint(), folder)
-    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
+    weights = max((folder / part).glob("*.safetensors"))
+    if part == "unet":  # one of several files is missing
+        weights.unlink()
+    else:  # the only one is cut off
+        weights.write_bytes(weights.read_bytes()[:-100])
     assert main(["hub", "push", str(folder), TARGET]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -276,3 +283,9 @@ def test_a_space_holds_the_page_and_is_updated(tmp_path: Path):
         again = run(command, hub.endpoint, tmp_path)
         assert again.returncode == 0, again.stderr
         assert hub.hardware == {"spaces/sprdiff/page": "cpu-basic"}
+
+
+def test_the_page_takes_what_the_commands_take(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(MODEL_VARIABLE, "owner/name@v1")
+    assert parse_options([]).model == "owner/name@v1"
+    assert parse_options(["--model", "folder"]).model == "folder"

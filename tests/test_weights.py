@@ -261,5 +261,7 @@ def test_a_download_that_breaks_off_ends_in_one_sentence_and_can_be_taken_up(che
 
 def test_a_repository_that_may_not_be_read_is_named(checkpoint: Path, cache: Path):
     with HubServer({"main": checkpoint}) as hub:
-        hub.status = 401
-        assert REPO_ID in call(cache, hub.endpoint)["error"]
+        for status in (401, 403):
+            hub.status = status
+            error = call(cache, hub.endpoint)["error"]
+            assert REPO_ID in error and f"HTTP status {status}: log in" in error
