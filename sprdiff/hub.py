@@ -130,7 +130,7 @@ def upload(
         if revision not in (None, "main"):
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
 
-        # 2. One commit
+        # 2. One commit: upload_folder of the client may make several, and break off between them
         there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
         stale = [
             path
