@@ -1,4 +1,4 @@
-"""Serves the page: ``python app.py [--model FOLDER_OR_HUB_ID] [--host HOST] [--port PORT]``."""
+"""Serves the page: ``python app.py [--model CHECKPOINT] [--host HOST] [--port PORT]``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model",
         default=str(default_checkpoint()),
-        help="folder or Hugging Face Hub id of a checkpoint (default: SPRDIFF_MODEL, else the embedded one)",
+        help="checkpoint folder, or owner/name[@revision] on the Hugging Face Hub "
+        "(default: SPRDIFF_MODEL, else the embedded one)",
     )
-    parser.add_argument("--revision", help="revision of a Hub checkpoint")
     # Spaces and containers name these in the environment; gradio's own names are kept.
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
@@ -42,9 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
     def load() -> SPRDiffPipeline:
         from sprdiff import SPRDiffPipeline
 
-        return SPRDiffPipeline.from_pretrained(options.model, revision=options.revision)
+        return SPRDiffPipeline.from_pretrained(options.model)
 
-    app = build_app(load, model_name=Path(options.model).name)
+    # Of a folder the name is enough; of a repository, owner and revision tell which it is.
+    name = Path(options.model).name if Path(options.model).is_dir() else options.model
+    app = build_app(load, model_name=name)
     app.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_options())
 
 

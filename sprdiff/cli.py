@@ -1,4 +1,5 @@
-"""The command line: ``python -m sprdiff compress | decompress | info | compare | evaluate | plot | report``.
+"""The command line: ``python -m sprdiff`` and ``compress | decompress | info | compare``, what
+``sprdiff.cli_evaluation`` adds, and ``hub`` of ``sprdiff.cli_hub``.
 
 Exit code 0: done. 1: ``evaluate`` had to skip images. 2: bad input, with one line on stderr. 130:
 interrupted. Libraries that take seconds to import are imported within the commands, so that ``--help`` is
@@ -22,6 +23,7 @@ from sprdiff import console
 from sprdiff.bitstream import read_header
 from sprdiff.budget import check_bpp
 from sprdiff.cli_evaluation import evaluate, plot, report
+from sprdiff.cli_hub import hub
 from sprdiff.cli_options import (
     METHODS,
     METRICS,
@@ -248,6 +250,7 @@ def compare(
 
 for _command in (evaluate, plot, report):
     app.command()(_command)
+app.add_typer(hub, name="hub")
 
 
 def _run_jobs(

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 METHODS = "sprdiff-coarse,sprdiff-final,jpeg,webp,jpeg2000,avif"
 METRICS = "psnr-rgb,ms-ssim-rgb,ms-ssim-y,lpips-alex,lpips-vgg,dists"
 
-Model = Annotated[str | None, typer.Option(help="Checkpoint folder or Hub id; the embedded one by default.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Checkpoint folder, or owner/name[@revision] on the Hub; the embedded one by default."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 Methods = Annotated[str, typer.Option(help="Method ids, separated by commas.")]
 Metrics = Annotated[str, typer.Option(help="Metric ids, separated by commas.")]

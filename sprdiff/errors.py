@@ -17,5 +17,9 @@ class WeightsError(SPRDiffError):
     """Weights that cannot be found, downloaded or trusted."""
 
 
+class HubError(SPRDiffError):
+    """What cannot be uploaded: it is incomplete, or the Hugging Face Hub refuses it or cannot be reached."""
+
+
 class SettingsError(SPRDiffError):
     """A setting outside its range, for example a bitrate of zero or an unknown method id."""

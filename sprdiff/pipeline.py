@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Dinov2Model
 
@@ -103,8 +104,9 @@ class SPRDiffPipeline(DiffusionPipeline):
         """The pipeline of a checkpoint, float32, on the CPU.
 
         Args:
-            folder_or_id: a local folder, or a model id on the Hugging Face Hub (downloaded and cached).
-            revision: branch, tag or commit on the Hub.
+            folder_or_id: a local folder, or ``owner/name[@revision]`` on the Hugging Face Hub (downloaded and
+                cached).
+            revision: branch, tag or commit on the Hub, where ``folder_or_id`` names none.
         Raises:
             WeightsError: not found, not complete, pickled, or made of classes that are not this project's.
         """
@@ -117,7 +119,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         try:
             parts = {name: load_part(name, folder) for name in PART_CLASSES}
             return cls(**parts, bit_price=float(index.get("bit_price", 0.0)))
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"{folder_or_id} cannot be loaded: {error}") from error
 
     @property

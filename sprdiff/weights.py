@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a folder, or the Hugging Face Hub; the only network access of this package.
+"""Where a checkpoint comes from: a folder, or the Hugging Face Hub. ``sprdiff.hub`` is the way back there.
 
 A checkpoint is a folder in the layout of diffusers: ``model_index.json`` names the parts, each part is a
 sub-folder with ``config.json`` and ``*.safetensors``. Pickled weights are neither downloaded nor accepted,
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 MODEL_VARIABLE = "SPRDIFF_MODEL"
-"""Environment variable with the folder or Hub id to use where none is given."""
+"""Environment variable with the folder or ``owner/name[@revision]`` to use where none is given."""
+
+CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.md", "*.yaml")
+"""Patterns of the files that make a checkpoint; others are neither downloaded nor uploaded."""
 
 _INDEX_NAME = "model_index.json"
-_ALLOWED_PATTERNS = ("*.json", "*.safetensors", "*.md")
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^\s@]+))?")
 
 
 def embedded_checkpoint() -> Path:
@@ -35,8 +37,14 @@ def embedded_checkpoint() -> Path:
 
 
 def default_checkpoint() -> str | Path:
-    """The folder or Hub id in the environment variable ``SPRDIFF_MODEL``, else the embedded checkpoint."""
+    """What the environment variable ``SPRDIFF_MODEL`` names, else the folder of the embedded checkpoint."""
     return os.environ.get(MODEL_VARIABLE, "").strip() or embedded_checkpoint()
+
+
+def parse_hub_id(text: str) -> tuple[str, str | None] | None:
+    """Repository and revision of ``owner/name[@revision]``; None where ``text`` is nothing like it."""
+    match = _HUB_ID.fullmatch(text)
+    return None if match is None else (match[1], match[2])
 
 
 def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
@@ -46,12 +54,13 @@ def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
     network, or with ``HF_HUB_OFFLINE=1``, the cache alone answers.
 
     Args:
-        folder_or_id: a folder with ``model_index.json``, or the id ``owner/name`` of a repository on the Hub.
-            A folder that exists wins.
-        revision: branch, tag or commit on the Hub; None for the newest commit of ``main``.
+        folder_or_id: a folder with ``model_index.json``, or ``owner/name`` or ``owner/name@revision`` for a
+            repository on the Hub. A folder that exists wins.
+        revision: branch, tag or commit on the Hub, if ``folder_or_id`` names none; None for the newest commit
+            of ``main``.
     Raises:
         WeightsError: there is no such folder or repository, it holds no checkpoint or one with pickled
-            weights only, or it can be neither reached nor found in the cache.
+            weights only, it can be neither reached nor found in the cache, or a revision is given twice.
     """
     wanted = str(folder_or_id)
     folder = Path(wanted).expanduser()
@@ -64,11 +73,16 @@ def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
         return folder
     if folder.exists():
         raise WeightsError(f"A checkpoint is a folder with {_INDEX_NAME}, and {wanted} is a file.")
-    if isinstance(folder_or_id, Path) or not _HUB_ID.fullmatch(wanted):
+    known = None if isinstance(folder_or_id, Path) else parse_hub_id(wanted)
+    if known is None:
         raise WeightsError(
-            f"There is no folder {wanted!r}, and that is no Hugging Face Hub id (owner/name) either."
+            f"There is no folder {wanted!r}, and that is no Hugging Face Hub id (owner/name or "
+            "owner/name@revision) either."
         )
-    folder = _download(wanted, revision)
+    repo_id, named_revision = known
+    if revision is not None and named_revision is not None:
+        raise WeightsError(f"{wanted} names its revision, and {revision} is given as another one.")
+    folder = _download(repo_id, named_revision or revision)
     _check_layout(folder, wanted)
     return folder
 
@@ -80,7 +94,7 @@ def _download(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import HfApi, errors, snapshot_download
 
     named = repo_id if revision is None else f"{repo_id} at revision {revision}"
-    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(_ALLOWED_PATTERNS))
+    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(CHECKPOINT_FILES))
     try:
         if _COMMIT.fullmatch(revision or ""):
             # A commit never changes, so the cache is as good as the Hub. The question after it fails at once
@@ -117,14 +131,19 @@ def _download(repo_id: str, revision: str | None) -> Path:
             "be reached: connect to the network once, or use the embedded checkpoint "
             f"({embedded_checkpoint().name})."
         ) from error
-    except (OSError, ValueError) as error:
-        # ValueError: the client refuses a listing with names that lead out of the cache folder.
-        raise WeightsError(f"The weights of {named} could not be stored: {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        # ValueError: the client refuses a listing with names that lead out of the cache folder. RuntimeError:
+        # the client's transfer of large files (hf_xet) failed.
+        raise WeightsError(f"The weights of {named} could not be fetched and stored: {error}") from error
 
 
 def _answered(named: str, error: HfHubHTTPError) -> str:
     status = getattr(error.response, "status_code", "unknown")
-    return f"The weights of {named} cannot be had: the Hugging Face Hub answered with HTTP status {status}."
+    hint = ": log in with an account that may read it (`hf auth login`, or the variable HF_TOKEN)"
+    return (
+        f"The weights of {named} cannot be had, the Hugging Face Hub answered with HTTP status {status}"
+        f"{hint if status in (401, 403) else ''}."
+    )
 
 
 def _check_layout(folder: Path, wanted: str) -> None:

@@ -18,8 +18,9 @@ CLIENT = """
 import json, sys
 from PIL import Image
 from sprdiff import SPRDiffPipeline
-pipeline = SPRDiffPipeline.from_pretrained(sys.argv[1], revision=sys.argv[2])
-data = pipeline.compress(Image.open(sys.argv[3]), quality=120)
+from sprdiff.weights import default_checkpoint
+pipeline = SPRDiffPipeline.from_pretrained(default_checkpoint())
+data = pipeline.compress(Image.open(sys.argv[1]), quality=120)
 decoded = pipeline.decompress(data)
 print(json.dumps({"fingerprint": pipeline.fingerprint, "stream": data.hex(), "size": decoded.final.size}))
 """
@@ -34,11 +35,12 @@ def test_a_checkpoint_from_the_hub_codes_like_the_embedded_one(pipeline, tmp_pat
             "HF_ENDPOINT": hub.endpoint,
             "HF_HOME": str(tmp_path / "cache"),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "SPRDIFF_MODEL": f"{REPO_ID}@v1",
             "NO_PROXY": "127.0.0.1",
             "PYTHONPATH": str(REPOSITORY),
         }
         result = subprocess.run(
-            [sys.executable, "-c", CLIENT, REPO_ID, "v1", str(photo)],
+            [sys.executable, "-c", CLIENT, str(photo)],
             env=clean | settings,
             cwd=tmp_path,
             capture_output=True,

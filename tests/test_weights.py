@@ -236,3 +236,32 @@ def test_a_hub_in_trouble_is_not_a_crash(checkpoint: Path, cache: Path):
             error = call(cache, hub.endpoint)["error"]
             assert "sprdiff/tiny" in error
             assert f"HTTP status {status}" in error
+
+
+def test_a_revision_may_stand_behind_the_name(checkpoint: Path, cache: Path, tmp_path: Path):
+    older = write_checkpoint(tmp_path / "older", content=b"older weights")
+    with HubServer({"main": checkpoint, "v1": older}) as hub:
+        tagged = call(cache, hub.endpoint, wanted=f"{REPO_ID}@v1")
+        assert tagged == call(cache, hub.endpoint, revision="v1")
+        assert (
+            "names its revision" in call(cache, hub.endpoint, wanted=f"{REPO_ID}@v1", revision="v2")["error"]
+        )
+        assert "has no revision v9" in call(cache, hub.endpoint, wanted=f"{REPO_ID}@v9")["error"]
+    assert contents(Path(tagged["folder"])) == contents(older)
+
+
+def test_a_download_that_breaks_off_ends_in_one_sentence_and_can_be_taken_up(checkpoint: Path, cache: Path):
+    with HubServer({"main": checkpoint}) as hub:
+        hub.broken = "model.safetensors"
+        error = call(cache, hub.endpoint)["error"]
+        assert REPO_ID in error and "\n" not in error
+        hub.broken = None
+        assert contents(Path(call(cache, hub.endpoint)["folder"])) == contents(checkpoint)
+
+
+def test_a_repository_that_may_not_be_read_is_named(checkpoint: Path, cache: Path):
+    with HubServer({"main": checkpoint}) as hub:
+        for status in (401, 403):
+            hub.status = status
+            error = call(cache, hub.endpoint)["error"]
+            assert REPO_ID in error and f"HTTP status {status}: log in" in error

@@ -1,0 +1,118 @@
+"""The commands for the Hugging Face Hub: ``hub push | check | space``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sprdiff import console
+from sprdiff.cli_options import Json, load_pipeline
+from sprdiff.hub import check_repo_id, checkpoint_files, describe, try_out, upload
+from sprdiff.weights import CHECKPOINT_FILES, resolve
+
+hub = typer.Typer(help="Checkpoints, and the page as a Space, on the Hugging Face Hub.")
+
+Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME")]
+
+
+@hub.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Of the checkpoint, with its model card.")],
+    repo_id: Repository,
+    private: Annotated[bool, typer.Option("--private", help="For its owner's eyes only.")] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch to push to, made where it is missing; main by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a checkpoint and its model card, and upload them in one commit; one that it replaces goes."""
+    check_repo_id(repo_id)
+    target = repo_id if revision in (None, "main") else f"{repo_id}@{revision}"
+    resolve(folder)
+    files = checkpoint_files(folder, target)
+    with console.progress_bar() as progress:
+        fingerprint = load_pipeline(str(folder), progress).fingerprint
+    commit = upload(
+        files,
+        repo_id,
+        replaces=CHECKPOINT_FILES,
+        message=f"Checkpoint {fingerprint[:12]}",
+        private=private,
+        revision=revision,
+    )
+    record = {
+        "repository": repo_id,
+        "revision": revision or "main",
+        "commit": commit.oid,
+        "url": commit.commit_url,
+        "fingerprint": fingerprint,
+        "files": len(files),
+    }
+    text = f"{len(files)} files are in {target}, commit {commit.oid}: {commit.commit_url}"
+    console.show(record, text, as_json=as_json)
+
+
+@hub.command()
+def check(
+    model: Annotated[str, typer.Argument(metavar="OWNER/NAME[@REVISION]", help="Or a folder.")],
+    as_json: Json = False,
+) -> None:
+    """Download a checkpoint, load it, code a small picture with it, and say what it is."""
+    with console.progress_bar() as progress:
+        progress(0.0, "Downloading")
+        folder = resolve(model)
+        pipeline = load_pipeline(str(folder), progress)
+        stream_bytes = try_out(pipeline)
+        record = {"model": model} | describe(pipeline, folder) | {"stream_bytes": stream_bytes}
+    if not Path(model).is_dir():
+        record["commit"] = folder.name  # the cache names snapshots so
+    lines = [
+        f"{key}: {record[key]}" for key in ("model", "commit", "fingerprint", "num_bytes") if key in record
+    ]
+    lines += [
+        "{:20} {:22} {:>11,} parameters {:>11,} bytes".format(name, *part.values())
+        for name, part in record["parts"].items()
+    ]
+    lines.append(f"A small picture became {stream_bytes} bytes and a picture again.")
+    console.show(record, "\n".join(lines), as_json=as_json)
+
+
+@hub.command()
+def space(
+    repo_id: Repository,
+    hardware: Annotated[
+        Literal["cpu-basic", "cpu-upgrade"] | None,
+        typer.Option(help="cpu-basic for a new Space, and left as it is for an old one, by default."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the files and their sizes, and upload nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make or update a Space that serves the page, from this git checkout; what else it held goes."""
+    from sprdiff.space import space_files
+
+    check_repo_id(repo_id)
+    files = space_files()
+    sizes = {
+        path: len(content) if isinstance(content, bytes) else content.stat().st_size
+        for path, content in sorted(files.items())
+    }
+    record = {"repository": repo_id, "files": sizes, "num_bytes": sum(sizes.values())}
+    total = f"{len(sizes)} files, {record['num_bytes']:,} bytes"
+    if dry_run:
+        lines = [f"{size:>11,}  {path}" for path, size in sizes.items()]
+        console.show(record, "\n".join([*lines, f"{total}; nothing was uploaded"]), as_json=as_json)
+        return
+    commit = upload(
+        files,
+        repo_id,
+        repo_type="space",
+        replaces=("*",),
+        message="The page of SPRDiff",
+        hardware=hardware,
+    )
+    record |= {"commit": commit.oid, "url": commit.repo_url}
+    console.show(record, f"{total} are in {commit.repo_url}, which the Hub builds now.", as_json=as_json)
