@@ -1,5 +1,5 @@
 """The command line: ``python -m sprdiff`` and ``compress | decompress | info | compare``, what
-``sprdiff.cli_evaluation`` adds, and ``hub`` of ``sprdiff.cli_hub``.
+``sprdiff.cli_evaluation`` adds, ``serve``, and ``hub`` of ``sprdiff.cli_hub``.
 
 Exit code 0: done. 1: ``evaluate`` had to skip images. 2: bad input, with one line on stderr. 130:
 interrupted. Libraries that take seconds to import are imported within the commands, so that ``--help`` is
@@ -35,6 +35,7 @@ from sprdiff.cli_options import (
     number,
     split,
 )
+from sprdiff.cli_serve import serve
 from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
 from sprdiff.files import Job, check_folder, plan_jobs, write_file
 from sprdiff.metrics import rate
@@ -248,7 +249,7 @@ def compare(
     console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
 
 
-for _command in (evaluate, plot, report):
+for _command in (evaluate, plot, report, serve):
     app.command()(_command)
 app.add_typer(hub, name="hub")
 

@@ -21,5 +21,9 @@ class HubError(SPRDiffError):
     """What cannot be uploaded: it is incomplete, or the Hugging Face Hub refuses it or cannot be reached."""
 
 
+class PackageError(SPRDiffError):
+    """An optional package that is not installed; the message says how to get it."""
+
+
 class SettingsError(SPRDiffError):
     """A setting outside its range, for example a bitrate of zero or an unknown method id."""

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sprdiff.bundled import bundled
 from sprdiff.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^\s@]+))?")
 
 def embedded_checkpoint() -> Path:
     """The folder of the checkpoint that comes with the project; it need not exist."""
-    return Path(__file__).resolve().parent.parent / "checkpoints" / "sprdiff-tiny"
+    return bundled("checkpoints/sprdiff-tiny")
 
 
 def default_checkpoint() -> str | Path:

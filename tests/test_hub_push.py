@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import make_photo
 from hub import TOKEN, HubServer
 from PIL import Image
 
-from app import parse_options
 from sprdiff.cli import main
 from sprdiff.errors import HubError
 from sprdiff.hub import check_card, check_repo_id, checkpoint_files
@@ -286,6 +286,10 @@ def test_a_space_holds_the_page_and_is_updated(tmp_path: Path):
 
 
 def test_the_page_takes_what_the_commands_take(monkeypatch: pytest.MonkeyPatch):
+    served = []
+    page = SimpleNamespace(launch=lambda **options: None)
+    monkeypatch.setattr("sprdiff.ui.build_app", lambda load, model_name: served.append(model_name) or page)
     monkeypatch.setenv(MODEL_VARIABLE, "owner/name@v1")
-    assert parse_options([]).model == "owner/name@v1"
-    assert parse_options(["--model", "folder"]).model == "folder"
+    for arguments in ([], ["--model", "owner/other"], ["--model", str(embedded_checkpoint())]):
+        assert main(["serve", *arguments]) == 0
+    assert served == ["owner/name@v1", "owner/other", "sprdiff-tiny"]

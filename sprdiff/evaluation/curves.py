@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sprdiff.bundled import bundled
 from sprdiff.errors import SettingsError
 from sprdiff.methods import METHODS
 from sprdiff.metrics import METRICS
 from sprdiff.metrics.patches import SET_METRICS
 
-PUBLISHED_FOLDER = Path(__file__).resolve().parent.parent.parent / "assets" / "published"
+PUBLISHED_FOLDER = bundled("assets/published")
 """Published results that come with the project, one file a data set; see ``SOURCES.md`` there."""
 
 _FAMILIES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def write_settings(
 ) -> dict[str, Any]:
     """Writes and returns the settings with this run added."""
     run = {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "folder": str(folder),
         "model": model,
         "fingerprint": plan.fingerprint,

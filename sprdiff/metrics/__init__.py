@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sprdiff.errors import SettingsError, WeightsError
+from sprdiff.errors import PackageError, SettingsError, WeightsError
 from sprdiff.metrics.deep import dists, lpips_alex, lpips_vgg
 from sprdiff.metrics.fidelity import psnr
 from sprdiff.metrics.inputs import Picture, UndefinedMetricError, pixels
@@ -90,7 +90,8 @@ METRICS: dict[str, Metric] = {
 def measure(reference: Picture, image: Picture, ids: Iterable[str]) -> dict[str, MetricValue]:
     """The metrics named by ``ids``, in their order.
 
-    One that is undefined for these pictures, or whose weights cannot be had, has a reason instead of a value.
+    One that is undefined for these pictures, or whose weights or package cannot be had, has a reason instead
+    of a value.
 
     Raises:
         SettingsError: an unknown id.
@@ -106,7 +107,7 @@ def measure(reference: Picture, image: Picture, ids: Iterable[str]) -> dict[str,
 def _measure(metric: Metric, reference: Picture, image: Picture) -> MetricValue:
     try:
         value = metric.function(reference, image)
-    except (UndefinedMetricError, WeightsError) as error:
+    except (UndefinedMetricError, WeightsError, PackageError) as error:
         return MetricValue(None, str(error))
     if math.isnan(value):
         return MetricValue(None, "not defined for these pictures")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.metrics.backbones import built_once, cached_weights
-from sprdiff.metrics.inputs import Picture, batches
+from sprdiff.metrics.inputs import Picture, batches, pyiqa_architecture
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,7 @@ def dists(reference: Picture, image: Picture) -> float:
         ValueError: not 8-bit RGB, or of different size.
         UndefinedMetricError: a side is shorter than 16 pixels.
         WeightsError: the weights are neither in torch's cache nor can they be downloaded.
+        PackageError: pyiqa is not installed.
     """
     first, second = batches(reference, image, top=1, smallest_side=16)
     import torch
@@ -123,14 +124,15 @@ def dists_network() -> torch.nn.Module:
 
     Raises:
         WeightsError: the weights are neither in torch's cache nor can they be downloaded.
+        PackageError: pyiqa is not installed.
     """
     import torch
-    from pyiqa.archs.dists_arch import DISTS, default_model_urls
     from torchvision.models import VGG16_Weights
 
+    pyiqa = pyiqa_architecture("dists_arch")
     _fetch_torchvision(VGG16_Weights.IMAGENET1K_V1.url)
-    path = cached_weights(default_model_urls["url"], "pyiqa")
-    network = DISTS(pretrained=False)  # it would print to stdout while loading; so do that here
+    path = cached_weights(pyiqa.default_model_urls["url"], "pyiqa")
+    network = pyiqa.DISTS(pretrained=False)  # it would print to stdout while loading; so do that here
     learned = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict({name: learned[name] for name in ("alpha", "beta")}, strict=False)
     network.forward_once = ReferenceFeatures(network.forward_once)

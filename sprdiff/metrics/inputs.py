@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from sprdiff.errors import PackageError
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +19,20 @@ Picture = Image.Image | np.ndarray
 
 class UndefinedMetricError(Exception):
     """The metric has no value for these pictures; the message says why."""
+
+
+def pyiqa_architecture(name: str) -> Any:
+    """The module ``name`` of ``pyiqa.archs``.
+
+    Raises:
+        PackageError: pyiqa is not installed.
+    """
+    try:
+        return import_module(f"pyiqa.archs.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != "pyiqa":
+            raise
+        raise PackageError("pyiqa is not installed; README, Start, says how: the extra [metrics]") from error
 
 
 def pixels(reference: Picture, image: Picture) -> tuple[np.ndarray, np.ndarray]:

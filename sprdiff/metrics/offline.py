@@ -1,11 +1,14 @@
-"""Perceptual metrics without learned weights, as pyiqa implements them, with its default settings."""
+"""Perceptual metrics without learned weights, as pyiqa implements them, with its default settings.
+
+Each raises ``PackageError`` where pyiqa is not installed.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sprdiff.metrics.backbones import built_once
-from sprdiff.metrics.inputs import Picture, UndefinedMetricError, batches
+from sprdiff.metrics.inputs import Picture, UndefinedMetricError, batches, pyiqa_architecture
 
 if TYPE_CHECKING:
     import torch
@@ -56,13 +59,11 @@ def _value(name: str, reference: torch.Tensor, image: torch.Tensor) -> float:
 @built_once
 def _network(name: str) -> torch.nn.Module:
     # The classes, not pyiqa.create_metric: that one logs a line to stderr for each metric.
-    from pyiqa.archs.fsim_arch import FSIM
-    from pyiqa.archs.gmsd_arch import GMSD
-    from pyiqa.archs.ssim_arch import CW_SSIM
-
     builders = {
-        "cw-ssim": lambda: CW_SSIM(channels=1, level=4, ori=8, test_y_channel=True),
-        "fsim": lambda: FSIM(chromatic=True),
-        "gmsd": lambda: GMSD(test_y_channel=True),
+        "cw-ssim": lambda: pyiqa_architecture("ssim_arch").CW_SSIM(
+            channels=1, level=4, ori=8, test_y_channel=True
+        ),
+        "fsim": lambda: pyiqa_architecture("fsim_arch").FSIM(chromatic=True),
+        "gmsd": lambda: pyiqa_architecture("gmsd_arch").GMSD(test_y_channel=True),
     }
     return builders[name]().eval()

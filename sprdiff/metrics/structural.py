@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sprdiff.metrics.inputs import Picture, batches
+from sprdiff.metrics.inputs import Picture, batches, pyiqa_architecture
 
 if TYPE_CHECKING:
     import torch
@@ -38,12 +38,11 @@ def ms_ssim_y(reference: Picture, image: Picture) -> float:
     Raises:
         ValueError: not 8-bit RGB, or of different size.
         UndefinedMetricError: a side is shorter than ``SMALLEST_SIDE``.
+        PackageError: pyiqa is not installed.
     """
-    from pyiqa.archs.ssim_arch import ms_ssim as pyiqa_ms_ssim
-
     first, second = batches(reference, image, top=255, smallest_side=SMALLEST_SIDE)
     # The function, not pyiqa's module, which works in float64 and takes far longer for the same 5 digits.
-    return pyiqa_ms_ssim(_luma(second), _luma(first), data_range=255).item()
+    return pyiqa_architecture("ssim_arch").ms_ssim(_luma(second), _luma(first), data_range=255).item()
 
 
 def _luma(x: torch.Tensor) -> torch.Tensor:

@@ -14,13 +14,14 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from sprdiff.bundled import bundled
 from sprdiff.errors import SettingsError
 from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.desk import Desk, Picture
 from sprdiff.ui.sessions import Session
 from sprdiff.ui.takeaway import make_figure
 
-EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+EXAMPLES = bundled("assets/examples")
 EXAMPLE_TITLES = {
     "coffee.png": "Coffee",
     "chelsea.png": "Chelsea the cat",

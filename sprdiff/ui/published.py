@@ -11,12 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sprdiff.bundled import bundled
 from sprdiff.ui import texts
 
 if TYPE_CHECKING:
     from sprdiff.evaluation.curves import Curve
 
-RESULTS = Path(__file__).parents[2] / "assets" / "results"
+RESULTS = bundled("assets/results")
 """Means measured with the embedded checkpoint, one file a data set, written by ``python -m sprdiff plot``."""
 
 DATA_SETS = {

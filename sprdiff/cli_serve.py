@@ -1,0 +1,45 @@
+"""The command that serves the page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sprdiff.cli_options import Model
+from sprdiff.weights import default_checkpoint
+
+if TYPE_CHECKING:
+    from sprdiff import SPRDiffPipeline
+
+
+def serve(
+    model: Model = None,
+    # Spaces and containers name these in the environment; gradio's own names are kept.
+    host: Annotated[
+        str, typer.Option(envvar="GRADIO_SERVER_NAME", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT", help="Port to listen on.")] = 7860,
+    share: Annotated[bool, typer.Option("--share", help="Ask gradio for a public link.")] = False,
+) -> None:
+    """Serve the page; the model is loaded once it is up."""
+    # Read by gradio when it is imported, so the page is imported only now.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
+    # for each other made a run five times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from sprdiff.ui import build_app, launch_options
+
+    checkpoint = str(model or default_checkpoint())
+
+    def load() -> SPRDiffPipeline:
+        from sprdiff import SPRDiffPipeline
+
+        return SPRDiffPipeline.from_pretrained(checkpoint)
+
+    # Of a folder the name is enough; of a repository, owner and revision tell which it is.
+    name = Path(checkpoint).name if Path(checkpoint).is_dir() else checkpoint
+    app = build_app(load, model_name=name)
+    app.launch(server_name=host, server_port=port, share=share, **launch_options())
