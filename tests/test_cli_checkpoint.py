@@ -99,3 +99,21 @@ def test_a_stream_of_another_checkpoint_is_refused_in_one_line(path, tmp_path, c
     assert main(["decompress", str(stream), str(tmp_path / "out.png")]) == 2
     assert "another checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_command_in_a_pipe_says_nothing_but_its_result(path, tmp_path):
+    """In processes of their own, with all that the libraries have to say when they load the checkpoint."""
+    stream = tmp_path / "a.spr"
+    for arguments in (
+        ["compress", path, stream, "--bpp", "0.2"],
+        ["decompress", stream, tmp_path / "final.png"],
+        ["info", stream, "--symbols-hash"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "sprdiff", *map(str, arguments)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0 and done.stderr == "" and done.stdout.strip()
