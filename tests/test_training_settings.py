@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from sprdiff.training.data import Crops, list_images
 from sprdiff.training.diffusion_stage import DiffusionSettings
 from sprdiff.training.settings import Settings, parse_change, read_settings
 from sprdiff.training.stages import STAGES
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def write(folder: Path, text: str) -> Path:
@@ -135,3 +139,15 @@ def test_sources_say_how_often_pictures_are_wanted(tmp_path):
         Crops(paths[1:], 64, 1.0, sources={"streets": 0, "woods": 0})
     with pytest.raises(InputImageError):
         Crops(paths, 128, 1.0)
+
+
+def test_a_setting_that_is_none_ends_the_command_in_words(tmp_path):
+    photos = teachers.save_photographs(tmp_path, 2, 72, 72)
+    run = tmp_path / "run"
+    command = ["-m", "sprdiff.training", "vae", "--data", str(photos), "--out", str(run), "--set", "step=3"]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("step is no setting of this stage; it has steps, ")
+    assert not run.exists()

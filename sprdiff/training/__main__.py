@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from sprdiff.config import PRESETS
 from sprdiff.parts import PART_CLASSES
+from sprdiff.training import command
 from sprdiff.training.data import Crops, list_images, split
 from sprdiff.training.loop import Schedule, Training
 from sprdiff.training.settings import parse_change, read_settings
@@ -133,4 +134,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

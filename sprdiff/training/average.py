@@ -14,6 +14,7 @@ import typer
 
 from sprdiff.errors import WeightsError
 from sprdiff.parts import load_part, save_part
+from sprdiff.training import command
 from sprdiff.training.diffusion_stage import TRAINED
 
 
@@ -37,4 +38,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

@@ -12,6 +12,7 @@ import typer
 
 from sprdiff.parts import load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
+from sprdiff.training import command
 
 
 def main(
@@ -29,4 +30,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

@@ -13,6 +13,7 @@ from sprdiff.config import PRESETS
 from sprdiff.diffusion.denoiser import initialize
 from sprdiff.parts import PART_CLASSES, build_part, load_part
 from sprdiff.pipeline import SPRDiffPipeline
+from sprdiff.training import command
 
 # Files above 10 MB cannot be pushed to a Space without LFS.
 MAX_SHARD_SIZE = "9MB"
@@ -59,4 +60,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

@@ -14,6 +14,7 @@ import typer
 
 from sprdiff.layers.quality import QualityAnchors
 from sprdiff.parts import load_part, save_part
+from sprdiff.training import command
 
 
 def main(
@@ -33,4 +34,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

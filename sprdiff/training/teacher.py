@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sprdiff.files import write_file
 from sprdiff.images import load_image
+from sprdiff.training import command
 from sprdiff.training.data import Taught, list_images, split, to_pixels, to_uint8
 from sprdiff.training.graphics import draw_graphic
 from sprdiff.training.qualities import QualityRange
@@ -80,4 +81,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

@@ -16,6 +16,7 @@ from rich.table import Table
 from sprdiff.images import load_image
 from sprdiff.metrics import ms_ssim, psnr
 from sprdiff.pipeline import SPRDiffPipeline
+from sprdiff.training import command
 from sprdiff.training.data import list_images, split
 
 # Held-out photographs are busier per pixel than larger ones: these rates compare to 0.02 to 0.05 there.
@@ -52,4 +53,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)
