@@ -15,23 +15,21 @@ import teachers
 import torch
 import typer
 from conftest import make_photo
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import SMALL, small_pipeline
 from torch import nn
 from typer.testing import CliRunner
 
-from sprdiff.errors import InputImageError, SettingsError, WeightsError
-from sprdiff.images import load_image, to_image
+from sprdiff.errors import SettingsError, WeightsError
+from sprdiff.images import to_image
 from sprdiff.metrics import psnr
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.reconstruction.conditions import Conditions
 from sprdiff.training import average, deepen, diffusion_stage, export, loop, shift
 from sprdiff.training.__main__ import main, unpack
-from sprdiff.training.data import Crops, Photographs, list_images, split, stream, validation_images
+from sprdiff.training.data import Crops, list_images, split
 from sprdiff.training.frozen import CodecPreview, Frozen
-from sprdiff.training.graphics import draw_graphic
 from sprdiff.training.loop import Schedule, Training
 from sprdiff.training.qualities import QualityRange
 from sprdiff.training.restoration import AdversarySettings
@@ -346,100 +344,6 @@ def test_a_run_without_fusion_previews_the_plain_codec(begun):
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     assert torch.equal(preview.analyze(x), load_part("distortion_encoder", begun)(x))
     assert preview(x, torch.tensor([100.0])).shape == x.shape
-
-
-def test_crops_are_in_range_and_repeatable(photos):
-    paths = list_images(photos)
-    a, b = Crops(paths, 64, 1.5, 3).batch(6), Crops(paths, 64, 1.5, 3).batch(6)
-    assert a.shape == (6, 3, 64, 64) and a.min() >= -1 and a.max() <= 1
-    assert torch.equal(a, b) and not torch.equal(a, Crops(paths, 64, 1.5, 4).batch(6))
-
-
-def test_pictures_are_decoded_as_they_are_needed(photos, tmp_path, monkeypatch):
-    decoded = []
-
-    def remembering(path: Path) -> Image.Image:
-        decoded.append(path.name)
-        return load_image(path)
-
-    monkeypatch.setattr("sprdiff.training.data.load_image", remembering)
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    for i in range(3):
-        make_photo(96, 80, i).save(tmp_path / "a" / f"{i}.png")
-        make_photo(96, 80, 3 + i).save(tmp_path / "a" / "b" / f"{i}.png")
-    make_photo(60, 80).save(tmp_path / "small.png")
-    (tmp_path / "text.png").write_text("no picture")
-    paths = list_images(tmp_path)
-    assert len(paths) == 8, "folders in the folder, too"
-    with pytest.warns(UserWarning, match=r"text\.png is left out"):
-        pictures = Photographs(paths, 64, kept_bytes=2 * 96 * 80 * 3)
-    assert len(pictures.paths) == 6 and not decoded
-    for _ in range(2):
-        for i in range(6):
-            assert np.array_equal(pictures[i], np.asarray(make_photo(96, 80, i)))
-    assert len(decoded) == 6 + 4, "two fit into memory"
-    with pytest.warns(UserWarning), pytest.raises(InputImageError, match="None of 8 pictures is 200 pixels"):
-        Photographs(paths, 200)
-
-
-def test_a_damaged_picture_is_passed_over(photos, tmp_path):
-    whole = (photos / "0.png").read_bytes()
-    (tmp_path / "damaged.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "whole.png").write_bytes(whole)
-    crops = Crops(list_images(tmp_path), 64, 1.0)
-    with pytest.warns(UserWarning, match=r"damaged\.png is passed over: .*damaged or incomplete"):
-        batch = crops.batch(12)
-    assert batch.shape == (12, 3, 64, 64)
-
-
-def test_what_is_seen_depends_on_the_seed_and_the_step_alone(photos):
-    crops = Crops(list_images(photos), 64, 1.5)
-
-    def seen(steps: int, count: int = 4, seed: int = 3, **options) -> list[torch.Tensor]:
-        return list(itertools.islice(stream(crops, count, seed, **options), steps))
-
-    batches = seen(4)
-    assert all(batch.shape == (4, 3, 64, 64) for batch in batches)
-    assert not any(torch.equal(a, b) for a, b in itertools.combinations([*batches, *seen(1, seed=4)], 2))
-    crops.batch(5)  # whoever else draws changes nothing
-    for again in (seen(4), seen(4, workers=2), [*seen(1), *seen(3, first_step=1, workers=2)]):
-        assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
-    halves = zip(*(seen(4, count=2, rank=rank, processes=2) for rank in (0, 1)), strict=True)
-    assert all(torch.equal(torch.cat(pair), batch) for pair, batch in zip(halves, batches, strict=True))
-
-
-def test_drawn_pictures_come_at_their_share(photos):
-    paths = list_images(photos)
-    drawn = Crops(paths, 64, 1.5, 3, graphics=1.0).batch(40)
-    assert drawn.shape == (40, 3, 64, 64) and drawn.min() >= -1 and drawn.max() <= 1
-    assert torch.equal(drawn, Crops(paths, 64, 1.5, 3, graphics=1.0).batch(40))
-    # A photograph hardly has neighbours of exactly one colour; of a drawing they are the most part.
-    alike = (drawn.diff(dim=-1).abs().amax(1) == 0).float().mean((1, 2))
-    assert alike.mean() > 0.5
-    mixed = Crops(paths, 64, 1.0, 3, graphics=0.25).batch(80)
-    count = ((mixed.diff(dim=-1).abs().amax(1) == 0).float().mean((1, 2)) > 0.3).sum()
-    assert 8 <= count <= 32
-
-
-def test_drawn_pictures_are_of_every_kind():
-    random = np.random.default_rng(0)
-    pictures = [draw_graphic(random, 96) for _ in range(60)]
-    assert all(picture.shape == (96, 96, 3) and picture.dtype == np.uint8 for picture in pictures)
-    colours = [len(np.unique(picture.reshape(-1, 3), axis=0)) for picture in pictures]
-    assert min(colours) == 1 and max(colours) > 50
-    white = [(picture == 255).all(2).mean() for picture in pictures]
-    assert any(0.5 < share < 0.99 for share in white), "no page with text"
-
-
-def test_held_out_pictures_are_not_trained_on(photos):
-    training, held_out = split(list_images(photos))
-    assert held_out and not set(training) & set(held_out)
-    assert all(side % 64 == 0 for x in validation_images(held_out) for side in x.shape[-2:])
-
-
-def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(InputImageError, match="at least 2 pictures"):
-        list_images(tmp_path)
 
 
 def test_the_lagrangian_rises_with_quality():

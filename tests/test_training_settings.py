@@ -21,6 +21,7 @@ from sprdiff.training.data import Crops, list_images
 from sprdiff.training.diffusion_stage import DiffusionSettings
 from sprdiff.training.settings import Settings, parse_change, read_settings
 from sprdiff.training.stages import STAGES
+from sprdiff.training.teacher_stage import TeacherSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -78,8 +79,19 @@ def test_a_change_has_a_name_and_a_value():
     for wrong in ("steps", "=3"):
         with pytest.raises(SettingsError, match="NAME=VALUE"):
             parse_change(wrong)
-    with pytest.raises(SettingsError, match="steps is no group"):
+    with pytest.raises(SettingsError, match=r"setting steps cannot be \{'more': 1\}: .*integer"):
         read_settings(DiffusionSettings, changes={"steps": 4, "steps.more": 1})
+
+
+def test_of_a_group_that_is_named_in_part_the_rest_is_the_stages_own(tmp_path):
+    """Not what the group's class has: the teacher's weights are others than the denoiser's."""
+    own = TeacherSettings()
+    assert own.weights != DiffusionSettings().weights and own.adversary != DiffusionSettings().adversary
+    expected = own.weights.model_copy(update={"l1": 0.5})
+    assert read_settings(TeacherSettings, changes={"weights.l1": 0.5}).weights == expected
+    settings = read_settings(TeacherSettings, write(tmp_path, "adversary: {starts: 0.1}\nweights: {l1: 0.5}"))
+    assert settings.weights == expected
+    assert settings.adversary == own.adversary.model_copy(update={"starts": 0.1})
 
 
 def test_settings_do_not_change():
@@ -149,5 +161,5 @@ def test_a_setting_that_is_none_ends_the_command_in_words(tmp_path):
         [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("step is no setting of this stage; it has steps, ")
+    assert done.stderr.splitlines()[-1].startswith("error: step is no setting of this stage; it has steps, ")
     assert not run.exists()

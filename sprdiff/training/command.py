@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import typer
 
+from sprdiff import console
 from sprdiff.errors import SPRDiffError
 
 
 def run(command: Callable[..., None]) -> None:
-    """A typer command; what its user can cause ends in one message and exit code 2, not in a traceback."""
+    """A typer command; what its user can cause ends in one line and exit code 2, not in a traceback."""
     try:
         typer.run(command)
     except SPRDiffError as error:
-        print(error, file=sys.stderr)
+        console.fail(str(error))
         sys.exit(2)

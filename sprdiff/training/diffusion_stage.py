@@ -150,19 +150,12 @@ class DiffusionStage(RestorationStage):
     """The denoiser and the dual feature extraction."""
 
     name = "diffusion"
+    settings: DiffusionSettings
     settings_type = DiffusionSettings
     ablations = ("semantic_tokens", "pixel_features", "coarse")
 
-    def __init__(
-        self,
-        settings: DiffusionSettings,
-        config: ModelConfig,
-        folder: Path,
-        data: Crops,
-        options: StageOptions,
-    ) -> None:
-        super().__init__(settings, config, folder, data, options)
-        self.lessons = Lessons(folder, options.taught, settings.crop, settings.qualities)
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+        self.lessons = Lessons(folder, options.taught, self.settings.crop, self.settings.qualities)
         trained = {}
         for name in TRAINED:
             begun = (folder / name).exists()
@@ -173,7 +166,7 @@ class DiffusionStage(RestorationStage):
         # At a few hundred tokens two matrix products beat the fused attention's backward on a CPU.
         frozen["semantic_encoder"].set_attn_implementation("eager")
         trained["unet"].set_attn_processor(AttnProcessor())
-        if settings.gradient_checkpointing:
+        if self.settings.gradient_checkpointing:
             trained["unet"].enable_gradient_checkpointing()
         criterion = self.start_adversary(folder, data, options)
         self.objective = DiffusionObjective(
@@ -183,7 +176,7 @@ class DiffusionStage(RestorationStage):
             criterion,
             self.lessons.scale(data),
             build_part("scheduler", config),
-            settings,
+            self.settings,
             options.without,
             self.lessons.teaching,
         )

@@ -31,8 +31,8 @@ class Frozen(nn.ModuleDict):
     def store_as(self, dtype: torch.dtype) -> None:
         """Keep the weights of plain layers as autocast would hand them on.
 
-        It remembers its copies of weights that are trained, and makes the others anew at every call: a third
-        of all that a step asks of a GPU. What comes out is the same, but only under autocast.
+        It remembers its copies of weights that are trained, and makes the others anew at every call. What
+        comes out is the same, but only under autocast.
         """
         for module in self.modules():
             # Not of subclasses, such as fixed-point layers: they may look at their weights themselves.

@@ -187,22 +187,15 @@ class ImitationStage(Stage):
     """The pixel branch of the dual feature extraction, in the teacher's steps."""
 
     name = "imitation"
+    settings: ImitationSettings
     settings_type = ImitationSettings
 
-    def __init__(
-        self,
-        settings: ImitationSettings,
-        config: ModelConfig,
-        folder: Path,
-        data: Crops,
-        options: StageOptions,
-    ) -> None:
-        super().__init__(settings, config, folder, data, options)
-        self.lessons = Lessons(folder, options.taught, settings.crop, settings.qualities)
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+        self.lessons = Lessons(folder, options.taught, self.settings.crop, self.settings.qualities)
         begun = (folder / "conditions").exists()
         conditions = load_part("conditions", folder) if begun else build_part("conditions", config)
         scale = self.lessons.scale(data)
-        self.objective = ImitationObjective(conditions.train(), scale, settings, self.lessons.teaching)
+        self.objective = ImitationObjective(conditions.train(), scale, self.settings, self.lessons.teaching)
 
     def source(self, paths: list[Path]) -> Source:
         """Crops of the taught pictures, or of the photographs that the teacher is asked about."""

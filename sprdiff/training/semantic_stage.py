@@ -154,25 +154,18 @@ class SemanticStage(Stage):
     """A small DINOv2 transformer that learns from an ImageNet network what coarse pictures show."""
 
     name = "semantic"
+    settings: SemanticSettings
     settings_type = SemanticSettings
     validated = (100, 130, 160)
 
-    def __init__(
-        self,
-        settings: SemanticSettings,
-        config: ModelConfig,
-        folder: Path,
-        data: Crops,
-        options: StageOptions,
-    ) -> None:
-        super().__init__(settings, config, folder, data, options)
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         begun = (folder / "semantic_encoder").exists()
         encoder = load_part("semantic_encoder", folder) if begun else build_part("semantic_encoder", config)
         # For sequences of 145 tokens on a CPU two matrix products beat the fused attention's backward.
         encoder.train().set_attn_implementation("eager")
-        teacher = Teacher(feature_network(settings.teacher, options.backbones), data.batch(64))
+        teacher = Teacher(feature_network(self.settings.teacher, options.backbones), data.batch(64))
         student = Student(encoder, teacher.fine_mean.shape[1], teacher.broad_mean.shape[1])
-        self.objective = SemanticObjective(student, teacher, CodecPreview.load(folder), settings)
+        self.objective = SemanticObjective(student, teacher, CodecPreview.load(folder), self.settings)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         """How well coarse pictures tell what the teacher sees in the originals.

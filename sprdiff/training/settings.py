@@ -86,22 +86,20 @@ def read_settings(
     Raises:
         SettingsError: the file is none, a name is not known, or a value is not allowed.
     """
-    values: Any = {}
+    # The stage's own defaults, not those of a group's class: where a group is named in part, the rest stays.
+    values = kind().model_dump()
     if file is not None:
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            read = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise SettingsError(f"The settings in {file} cannot be read: {error}") from error
-        if not isinstance(values, dict):
+        if not isinstance(read, dict):
             raise SettingsError(f"{file} holds no settings: not a mapping from names to values.")
+        values = _merged(values, read)
     for name, value in (changes or {}).items():
-        group = values
-        *groups, last = name.split(".")
-        for each in groups:
-            group = group.setdefault(each, {})
-            if not isinstance(group, dict):
-                raise SettingsError(f"{name} is no setting: {each} is no group.")
-        group[last] = value
+        for each in reversed(name.split(".")):
+            value = {each: value}
+        values = _merged(values, value)
     try:
         return kind.model_validate(values)
     except InvalidSettings as error:
@@ -121,6 +119,15 @@ def parse_change(text: str) -> tuple[str, Any]:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise SettingsError(f"The value of {name} is not YAML: {value!r}") from error
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with ``changes``, group by group."""
+    merged = dict(values)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(values.get(name), dict)
+        merged[name] = _merged(values[name], value) if both else value
+    return merged
 
 
 def _explained(kind: type[Settings], error: Any) -> str:

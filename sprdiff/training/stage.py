@@ -59,11 +59,15 @@ class Stage(ABC):
     separable: tuple[str, ...] = ()
     objective: nn.Module
 
-    @abstractmethod
     def __init__(
         self, settings: Settings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
     ) -> None:
         self.settings = settings
+        self.build(config, folder, data, options)
+
+    @abstractmethod
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+        """Make ``objective``, of new parts or of those that the run holds."""
 
     def source(self, paths: list[Path]) -> Source:
         """Where crops come from.
@@ -71,7 +75,15 @@ class Stage(ABC):
         Args:
             paths: the photographs to train on.
         """
-        return crops(paths, self.settings)
+        settings = self.settings
+        return Crops(
+            paths,
+            settings.crop,
+            settings.max_zoom,
+            seed=settings.seed,
+            graphics=settings.graphics,
+            sources=settings.sources,
+        )
 
     def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
         """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""
@@ -101,18 +113,6 @@ class Stage(ABC):
 def to_device(pictures: Tensor, accelerator: Accelerator) -> Tensor:
     """Pictures (B, C, H, W) where the objective is, channels last."""
     return pictures.to(accelerator.device, memory_format=torch.channels_last)
-
-
-def crops(paths: list[Path], settings: Settings) -> Crops:
-    """Crops as a stage's settings ask for them."""
-    return Crops(
-        paths,
-        settings.crop,
-        settings.max_zoom,
-        seed=settings.seed,
-        graphics=settings.graphics,
-        sources=settings.sources,
-    )
 
 
 def learning_rate_factor(progress: float, decay_from: float) -> float:

@@ -126,12 +126,10 @@ class TeacherStage(RestorationStage):
     """Real-ESRGAN, for the pictures of this codec."""
 
     name = "teacher"
+    settings: TeacherSettings
     settings_type = TeacherSettings
 
-    def __init__(
-        self, settings: TeacherSettings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
-    ) -> None:
-        super().__init__(settings, config, folder, data, options)
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         if (folder / TEACHER_FILE).exists():
             teacher = load_teacher(folder).requires_grad_(True)
         elif options.backbones is None:

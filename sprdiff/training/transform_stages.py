@@ -85,16 +85,14 @@ class VAEStage(Stage):
     """The autoencoder, from the KLT of its blocks; every later stage keeps it as it is."""
 
     name = "vae"
+    settings: VAESettings
     settings_type = VAESettings
 
-    def __init__(
-        self, settings: VAESettings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
-    ) -> None:
-        super().__init__(settings, config, folder, data, options)
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.vae = build_part("vae", config)
         config = self.vae.config
         self.vae.init_from_klt(*block_statistics(data, config.stride, config.latent_channels))
-        self.objective = VAEObjective(self.vae, settings)
+        self.objective = VAEObjective(self.vae, self.settings)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         values = [psnr_db(decode_latents(self.vae, encode_latents(self.vae, x)), x) for x in images]
@@ -225,26 +223,19 @@ class DistortionStage(_RateDistortionStage):
     """A plain codec for mean squared error; its analysis transform becomes the distortion encoder."""
 
     name = "distortion"
+    settings: RateDistortionSettings
     settings_type = RateDistortionSettings
 
-    def __init__(
-        self,
-        settings: RateDistortionSettings,
-        config: ModelConfig,
-        folder: Path,
-        data: Crops,
-        options: StageOptions,
-    ) -> None:
-        super().__init__(settings, config, folder, data, options)
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.trained = {
             name: build_part(name, config) for name in ("distortion_encoder", "latent_codec", "coarse")
         }
         basis, rms = block_statistics(data, 16, self.trained["distortion_encoder"].config.channels)
         codec = self.trained["latent_codec"]
         self.trained["distortion_encoder"].init_from_klt(basis)
-        codec.init_from_statistics(rms, settings.qualities.step_sizes(codec.config.num_anchors))
+        codec.init_from_statistics(rms, self.settings.qualities.step_sizes(codec.config.num_anchors))
         self.trained["coarse"].init_from_klt(basis, rms)
-        self.objective = CodecObjective(self.trained, {}, with_fusion=False, settings=settings)
+        self.objective = CodecObjective(self.trained, {}, with_fusion=False, settings=self.settings)
 
     def save(self, folder: Path) -> None:
         save_part(self.trained["distortion_encoder"], folder / "distortion_encoder")
@@ -261,14 +252,12 @@ class CodecStage(_RateDistortionStage):
     """
 
     name = "codec"
+    settings: CodecSettings
     settings_type = CodecSettings
     ablations = ("f_dist", "f_sem")
     separable = ("fusion", "latent_codec", "coarse")
 
-    def __init__(
-        self, settings: CodecSettings, config: ModelConfig, folder: Path, data: Crops, options: StageOptions
-    ) -> None:
-        super().__init__(settings, config, folder, data, options)
+    def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         frozen = {name: load_part(name, folder) for name in ("vae", "distortion_encoder", "semantic_encoder")}
         begun = (folder / "fusion").exists()
         start = folder if begun else folder / "distortion"
@@ -284,7 +273,7 @@ class CodecStage(_RateDistortionStage):
             self.trained,
             frozen,
             with_fusion=True,
-            settings=settings,
+            settings=self.settings,
             without=options.without,
         )
         for name in options.only and self.trained.keys() - options.only:
