@@ -14,6 +14,7 @@ import pytest
 import teachers
 import torch
 import typer
+from accelerate import Accelerator
 from conftest import make_photo
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import SMALL, small_pipeline
@@ -417,6 +418,23 @@ def test_conditions_are_dropped_in_training_alone(photos, begun, seen, monkeypat
     objective.eval().generate(batch)
     expected = objective.trained["conditions"](batch.x_coarse, batch.tokens)
     assert all(torch.equal(value, whole) for value, whole in zip(seen.pop(), expected, strict=True))
+
+
+def test_without_a_teacher_the_original_is_the_target(photos, begun, monkeypatch):
+    (begun / "state/teacher.safetensors").unlink(missing_ok=True)
+    stage = make("diffusion", photos, begun, {"teacher": False})
+    stage.objective.train()
+    crops = Crops(list_images(photos), 64, 1.0).batch(2)
+    batch = stage.before_step(Accelerator(cpu=True), crops)
+    assert torch.equal(batch.target, crops) and batch.features is None
+    levels = batch.x_coarse * 127.5 + 127.5
+    assert torch.allclose(levels, levels.round(), atol=1e-3), "a decoder hands on 8 bits"
+    losses = stage.objective(batch, 0.0)
+    assert "imitation" not in losses
+    losses["loss"].backward()
+    assert any(
+        p.grad is not None and p.grad.any() for p in stage.objective.trained["conditions"].parameters()
+    )
 
 
 def test_without_a_share_the_adversary_changes_no_gradient(photos, begun, monkeypatch):

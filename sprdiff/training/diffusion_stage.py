@@ -21,11 +21,11 @@ from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import drop
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, Source, TaughtBatch
-from sprdiff.training.frozen import CodecPreview, Frozen
+from sprdiff.training.frozen import CodecPreview, Frozen, round_to_levels
 from sprdiff.training.imitation_stage import FeatureScale, Lessons
 from sprdiff.training.restoration import PictureLoss, Pictures, RestorationSettings, RestorationStage
 from sprdiff.training.settings import Share
-from sprdiff.training.stage import StageOptions
+from sprdiff.training.stage import StageOptions, to_device
 from sprdiff.training.teacher_stage import Teaching
 
 TRAINED = ("unet", "conditions")
@@ -39,12 +39,15 @@ class DiffusionSettings(RestorationSettings):
         dropped: the share of pictures that go without each condition. The denoiser then knows what to do
             without it, and an ablation of the finished model takes nothing from it that it was never taught
             to miss.
+        teacher: whether there is one to follow. Without it the original is the target of every loss, and the
+            pixel branch follows nobody's features.
         imitation: weight of following the teacher's features.
         gradient_checkpointing: compute the U-Net's activations twice instead of keeping them.
     """
 
     learning_rate: PositiveFloat = 3e-4
     dropped: Share = 0.07
+    teacher: bool = True
     imitation: NonNegativeFloat = 1.0
     gradient_checkpointing: bool = False
 
@@ -56,7 +59,7 @@ class Batch(Pictures):
     Attributes:
         latents_hat: latents of x_coarse.
         tokens: semantic tokens of x_coarse.
-        features: the teacher's, as the imitation stage has them; none where nobody was taught.
+        features: the teacher's, as the imitation stage has them; none where there is no teacher.
     """
 
     latents_hat: Tensor
@@ -72,7 +75,7 @@ class DiffusionObjective(nn.Module):
         frozen: ``vae`` and ``semantic_encoder``.
         codec: makes the coarse pictures.
         criterion: what is asked of final ones.
-        scale: of the teacher's features.
+        scale: of the teacher's features; none where there is no teacher.
         settings: of the stage.
         without: of the stage's ablations.
         teaching: who is asked, if somebody is; it moves with the model.
@@ -84,7 +87,7 @@ class DiffusionObjective(nn.Module):
         frozen: dict[str, nn.Module],
         codec: CodecPreview,
         criterion: PictureLoss,
-        scale: FeatureScale,
+        scale: FeatureScale | None,
         scheduler: DDPMScheduler,
         settings: DiffusionSettings,
         without: frozenset[str] = frozenset(),
@@ -109,7 +112,7 @@ class DiffusionObjective(nn.Module):
             taught: with coarse pictures that are made already, and the teacher's of them.
         """
         if taught is None or "coarse" in self.without:
-            x_coarse = self.codec(x, quality, linear="coarse" in self.without)
+            x_coarse = round_to_levels(self.codec(x, quality, linear="coarse" in self.without))
         else:
             x_coarse = taught.coarse
         return Batch(
@@ -119,7 +122,7 @@ class DiffusionObjective(nn.Module):
             target=x if taught is None else taught.taught,
             latents_hat=encode_latents(self.frozen["vae"], x_coarse).float(),
             tokens=semantic_tokens(self.frozen["semantic_encoder"], x_coarse),
-            features=None if taught is None else self.scale(taught.features),
+            features=None if taught is None or self.scale is None else self.scale(taught.features),
         )
 
     def generate(self, batch: Batch) -> Tensor:
@@ -138,6 +141,8 @@ class DiffusionObjective(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         losses = self.criterion(self.generate(batch), batch, progress)
+        if batch.features is None:
+            return losses
         # The pixel branch goes on following the teacher.
         features = self.trained["conditions"].pixel_features(batch.x_coarse)
         pairs = zip(features, batch.features, strict=True)
@@ -155,7 +160,9 @@ class DiffusionStage(RestorationStage):
     ablations = ("semantic_tokens", "pixel_features", "coarse")
 
     def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
-        self.lessons = Lessons(folder, options.taught, self.settings.crop, self.settings.qualities)
+        self.lessons = None
+        if self.settings.teacher:
+            self.lessons = Lessons(folder, options.taught, self.settings.crop, self.settings.qualities)
         trained = {}
         for name in TRAINED:
             begun = (folder / name).exists()
@@ -174,19 +181,24 @@ class DiffusionStage(RestorationStage):
             frozen,
             CodecPreview.load(folder),
             criterion,
-            self.lessons.scale(data),
+            self.lessons and self.lessons.scale(data),
             build_part("scheduler", config),
             self.settings,
             options.without,
-            self.lessons.teaching,
+            self.lessons and self.lessons.teaching,
         )
 
     def source(self, paths: list[Path]) -> Source:
-        """Crops of the taught pictures, or of the photographs that the teacher is asked about."""
-        return self.lessons.source or super().source(paths)
+        """Crops of the taught pictures, or of the photographs that the teacher, if any, is asked about."""
+        return (self.lessons and self.lessons.source) or super().source(paths)
 
     def before_step(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> Batch:
         """What the frozen parts make of the crops."""
+        if self.lessons is None:
+            x = to_device(crops, accelerator)
+            quality = self.settings.qualities.draw(len(x), x.device)
+            with accelerator.autocast():
+                return self.objective.prepare(x, quality)
         taught = self.lessons.batch(accelerator, crops)
         with accelerator.autocast():
             return self.objective.prepare(taught.x, taught.quality, taught)

@@ -83,3 +83,8 @@ class CodecPreview(nn.Module):
         coarse = self.parts["coarse"]
         x_coarse = coarse.linear(y_hat) if linear else coarse(y_hat, quality)
         return x_coarse.float().clamp(-1, 1)
+
+
+def round_to_levels(x: Tensor) -> Tensor:
+    """Pixels in [-1, 1] as 8 bits hold them: so a decoder hands a coarse picture on."""
+    return (x * 127.5 + 127.5).round() / 127.5 - 1

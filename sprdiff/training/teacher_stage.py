@@ -19,7 +19,7 @@ from sprdiff.config import ModelConfig
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, TaughtBatch
-from sprdiff.training.frozen import CodecPreview, Frozen
+from sprdiff.training.frozen import CodecPreview, Frozen, round_to_levels
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
 from sprdiff.training.restoration import (
     AdversarySettings,
@@ -106,8 +106,7 @@ class Teaching(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor, quality: Tensor) -> TaughtBatch:
         """For originals (B, 3, H, W) in [-1, 1], sides divisible by 64, at qualities (B,)."""
-        # What is coded is rounded to 8 bits; so does the teacher see it.
-        coarse = (self.parts["codec"](x, quality) * 127.5 + 127.5).round() / 127.5 - 1
+        coarse = round_to_levels(self.parts["codec"](x, quality))
         restored, features = restore(self.parts["teacher"], coarse)
         return TaughtBatch(x, coarse, restored.clamp(-1, 1), torch.stack(features).float(), quality)
 
