@@ -11,10 +11,12 @@ class ModelConfig:
     """Constructor arguments of each part; what is not named takes the part's own default.
 
     Attributes:
+        classes: class of a part, by part, where it is not the first of ``sprdiff.parts.PART_CLASSES``.
         vae, distortion_encoder, semantic_encoder, fusion, latent_codec, coarse, conditions, unet,
             scheduler: keyword arguments of the parts, by part.
     """
 
+    classes: dict[str, str] = field(default_factory=dict)
     vae: dict[str, Any] = field(default_factory=dict)
     distortion_encoder: dict[str, Any] = field(default_factory=dict)
     semantic_encoder: dict[str, Any] = field(default_factory=dict)
@@ -62,5 +64,82 @@ TINY = ModelConfig(
         "clip_sample": False,
     },
 )
-PRESETS: dict[str, ModelConfig] = {"tiny": TINY}
-"""By name. The paper-scale preset joins when its parts can be trained; see README."""
+# The paper's scale: its triple encoder and its U-Net are published networks, whose sizes these are
+# (sprdiff.training.pretrained brings their weights); the parts between them are ours.
+BASE = ModelConfig(
+    classes={"vae": "AutoencoderKL", "distortion_encoder": "ZooEncoder"},
+    # stabilityai/sd-turbo, vae
+    vae={
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (128, 256, 512, 512),
+        "layers_per_block": 2,
+        "latent_channels": 4,
+        "norm_num_groups": 32,
+        "sample_size": 768,
+        "scaling_factor": 0.18215,
+    },
+    distortion_encoder={"architecture": "cheng2020-anchor", "quality": 6},
+    # facebook/dinov2-base
+    semantic_encoder={
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "mlp_ratio": 4,
+        "image_size": 518,
+        "patch_size": 14,
+    },
+    fusion={
+        "vae_channels": 4 * 2**2,
+        "distortion_channels": 192,
+        "semantic_channels": 768,
+        "latent_channels": 192,
+        "hidden_channels": 384,
+        "depth": 6,
+    },
+    latent_codec={
+        "latent_channels": 192,
+        "slices": (8, 16, 40, 128),
+        "hyper_channels": 32,
+        "feature_channels": 192,
+        "hidden_channels": 224,
+    },
+    coarse={
+        "latent_channels": 192,
+        "hidden_channels": 384,
+        "depth": 10,
+        "up_channels": (192, 128),
+        "up_depths": (2, 4),
+    },
+    conditions={
+        "stride": 8,
+        "semantic_channels": 768,
+        "token_channels": 1024,
+        "map_channels": 64,
+        "pixel_channels": 192,
+        "depth": 4,
+    },
+    # stabilityai/sd-turbo, unet; its first layer sees the conditions beside the four latents.
+    unet={
+        "in_channels": 4 + 192 + 64,
+        "out_channels": 4,
+        "sample_size": 64,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "layers_per_block": 2,
+        "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),  # diffusers' name for the number of heads
+        "use_linear_projection": True,
+        "norm_num_groups": 32,
+    },
+    scheduler={
+        "num_train_timesteps": 1000,
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "prediction_type": "epsilon",
+        "clip_sample": False,
+    },
+)
+PRESETS: dict[str, ModelConfig] = {"tiny": TINY, "base": BASE}

@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import nn
-from transformers import Dinov2Config, Dinov2Model
+from transformers import Dinov2Model, Dinov2WithRegistersModel, PreTrainedModel
 
 from sprdiff.config import ModelConfig
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
 from sprdiff.encoders.vae import KLTAutoencoder
-from sprdiff.errors import WeightsError
+from sprdiff.encoders.zoo import ZooEncoder
+from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.latent_codec.codec import LatentCodec
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 
-PART_CLASSES: dict[str, type] = {
-    "vae": KLTAutoencoder,
-    "distortion_encoder": DistortionEncoder,
-    "semantic_encoder": Dinov2Model,
-    "fusion": FeatureFusion,
-    "latent_codec": LatentCodec,
-    "coarse": CoarseReconstruction,
-    "conditions": DualFeatureExtractor,
-    "unet": UNet2DConditionModel,
-    "scheduler": DDPMScheduler,
+PART_CLASSES: dict[str, tuple[type, ...]] = {
+    "vae": (KLTAutoencoder, AutoencoderKL),
+    "distortion_encoder": (DistortionEncoder, ZooEncoder),
+    "semantic_encoder": (Dinov2Model, Dinov2WithRegistersModel),
+    "fusion": (FeatureFusion,),
+    "latent_codec": (LatentCodec,),
+    "coarse": (CoarseReconstruction,),
+    "conditions": (DualFeatureExtractor,),
+    "unet": (UNet2DConditionModel,),
+    "scheduler": (DDPMScheduler,),
 }
+"""What each part may be. Presets name the class where it is not the first."""
 
 
 def build_part(name: str, config: ModelConfig) -> nn.Module | DDPMScheduler:
-    """The part ``name`` with random weights, sized by ``config``."""
-    arguments = getattr(config, name)
-    if name == "semantic_encoder":
-        return Dinov2Model(Dinov2Config(**arguments))
-    return PART_CLASSES[name](**arguments)
+    """The part ``name`` with random weights, sized by ``config``.
+
+    Raises:
+        SettingsError: ``config`` asks for a class that the part cannot be.
+    """
+    classes = {each.__name__: each for each in PART_CLASSES[name]}
+    wanted = config.classes.get(name, next(iter(classes)))
+    if wanted not in classes:
+        raise SettingsError(f"The part {name} can be {' or '.join(classes)}, not {wanted}.")
+    kind, arguments = classes[wanted], getattr(config, name)
+    if issubclass(kind, PreTrainedModel):
+        return kind(kind.config_class(**arguments))
+    return kind(**arguments)
 
 
 def save_part(part: nn.Module | DDPMScheduler, folder: Path) -> None:
@@ -56,19 +67,48 @@ def save_part(part: nn.Module | DDPMScheduler, folder: Path) -> None:
 
 
 def load_part(name: str, folder: Path) -> nn.Module | DDPMScheduler:
-    """The part ``name`` from ``folder/name``, float32, on the CPU.
+    """The part ``name`` from ``folder/name``, float32, on the CPU, of the class that its configuration names.
 
     Raises:
-        WeightsError: its weights are not those that its configuration asks for. The libraries would only log
-            it, and fill in random numbers.
+        WeightsError: the part cannot be of that class, or its weights are not those that the configuration
+            asks for. The libraries would only log it, and fill in random numbers.
     """
-    if name == "scheduler":
-        return DDPMScheduler.from_pretrained(folder / name)
-    part, report = PART_CLASSES[name].from_pretrained(
-        folder / name, use_safetensors=True, local_files_only=True, output_loading_info=True
+    kind = part_class(name, folder / name)
+    if kind is DDPMScheduler:
+        return kind.from_pretrained(folder / name)
+    return load_strictly(kind, folder / name, f"part {name}").float().eval()
+
+
+def part_class(name: str, folder: Path) -> type:
+    """The class of the part ``name`` that ``folder`` holds.
+
+    Raises:
+        WeightsError: the folder names none, or one that the part cannot be.
+    """
+    for file in ("config.json", "scheduler_config.json"):
+        if (folder / file).is_file():
+            config = json.loads((folder / file).read_text(encoding="utf-8"))
+            # diffusers' name for it, and transformers'.
+            found = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+            for kind in PART_CLASSES[name]:
+                if kind.__name__ == found:
+                    return kind
+            known = " or ".join(kind.__name__ for kind in PART_CLASSES[name])
+            raise WeightsError(f"The part {name} is a {found}, not a {known}.")
+    raise WeightsError(f"The part {name} has no configuration.")
+
+
+def load_strictly(kind: type[nn.Module], folder: Path, what: str) -> nn.Module:
+    """A model of diffusers or transformers, all of whose weights, and no others, are in ``folder``.
+
+    Raises:
+        WeightsError: weights are missing, left over, or of other shapes; ``what`` names the model.
+    """
+    model, report = kind.from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, output_loading_info=True
     )
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report[kind]:
-            first = ", ".join(map(str, sorted(report[kind])[:3]))
-            raise WeightsError(f"The part {name} has {len(report[kind])} {kind.replace('_', ' ')}: {first}.")
-    return part.float().eval()
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[fault]:
+            first = ", ".join(map(str, sorted(report[fault])[:3]))
+            raise WeightsError(f"The {what} has {len(report[fault])} {fault.replace('_', ' ')}: {first}.")
+    return model

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Dinov2Model
+from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from sprdiff import bitstream
 from sprdiff.budget import check_bpp
-from sprdiff.diffusion.denoiser import denoise
+from sprdiff.diffusion.denoiser import check_prediction, denoise
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
@@ -30,6 +30,7 @@ from sprdiff.encoders.vae import (
     latent_stride,
     vae_features,
 )
+from sprdiff.encoders.zoo import ZooEncoder
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.images import crop_to, load_image, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
@@ -57,7 +58,8 @@ class SPRDiffPipeline(DiffusionPipeline):
         decode: bytes -> y_hat -> x_coarse -> semantic tokens, pixel features, latents_hat
                 latents_hat and noise, both conditions -> denoiser, one step -> VAE decoder -> x_hat
 
-    Checkpoints differ in the sizes of the parts only; each is a folder in diffusers' layout.
+    Checkpoints differ in the sizes of the parts, and in the classes of those that can be published networks
+    (:data:`sprdiff.parts.PART_CLASSES`); each is a folder in diffusers' layout.
 
     Args:
         vae, distortion_encoder, semantic_encoder: the triple encoder; the VAE and the semantic encoder also
@@ -70,9 +72,9 @@ class SPRDiffPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: KLTAutoencoder,
-        distortion_encoder: DistortionEncoder,
-        semantic_encoder: Dinov2Model,
+        vae: KLTAutoencoder | AutoencoderKL,
+        distortion_encoder: DistortionEncoder | ZooEncoder,
+        semantic_encoder: Dinov2Model | Dinov2WithRegistersModel,
         fusion: FeatureFusion,
         latent_codec: LatentCodec,
         coarse: CoarseReconstruction,
@@ -82,6 +84,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         bit_price: float = 0.0,
     ) -> None:
         super().__init__()
+        check_prediction(scheduler)
         self.register_modules(
             vae=vae,
             distortion_encoder=distortion_encoder,
@@ -112,10 +115,10 @@ class SPRDiffPipeline(DiffusionPipeline):
         """
         folder = resolve(folder_or_id, revision)
         index = json.loads((folder / "model_index.json").read_text())
-        for name, expected in PART_CLASSES.items():
-            found = index.get(name, [None, None])[1]
-            if found != expected.__name__:
-                raise WeightsError(f"{folder_or_id}: part {name} is a {found}, not a {expected.__name__}.")
+        for name, kinds in PART_CLASSES.items():
+            found, known = index.get(name, [None, None])[1], [kind.__name__ for kind in kinds]
+            if found not in known:
+                raise WeightsError(f"{folder_or_id}: part {name} is a {found}, not a {' or '.join(known)}.")
         try:
             parts = {name: load_part(name, folder) for name in PART_CLASSES}
             return cls(**parts, bit_price=float(index.get("bit_price", 0.0)))

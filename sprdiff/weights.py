@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,19 +84,25 @@ def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
     repo_id, named_revision = known
     if revision is not None and named_revision is not None:
         raise WeightsError(f"{wanted} names its revision, and {revision} is given as another one.")
-    folder = _download(repo_id, named_revision or revision)
+    folder = download(repo_id, named_revision or revision)
     _check_layout(folder, wanted)
     return folder
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
-    """The snapshot of a Hub repository in the local cache, complete."""
+def download(repo_id: str, revision: str | None, files: Iterable[str] = CHECKPOINT_FILES) -> Path:
+    """The snapshot of a Hub repository in the local cache, complete as far as ``files`` go.
+
+    Args:
+        files: patterns of the files that are wanted.
+    Raises:
+        WeightsError: it can be neither reached nor found in the cache.
+    """
     # Imported here because the embedded checkpoint and `--help` should not wait for it.
     import httpx2
     from huggingface_hub import HfApi, errors, snapshot_download
 
     named = repo_id if revision is None else f"{repo_id} at revision {revision}"
-    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(CHECKPOINT_FILES))
+    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(files))
     try:
         if _COMMIT.fullmatch(revision or ""):
             # A commit never changes, so the cache is as good as the Hub. The question after it fails at once

@@ -52,7 +52,7 @@ def test_what_a_run_keeps_is_read_back(name, tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("step: 3", r"^step is no setting of this stage; it has steps, batch_size, "),
+        ("step: 3", r"^step is no setting here; there are steps, batch_size, "),
         ("weights: {l2: 1}", r"^weights\.l2 is no setting"),
         ("crop: 100", r"^The setting crop cannot be 100: .*multiple of 64"),
         ("learning_rate: .nan", r"^The setting learning_rate cannot be nan"),
@@ -161,5 +161,5 @@ def test_a_setting_that_is_none_ends_the_command_in_words(tmp_path):
         [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: step is no setting of this stage; it has steps, ")
+    assert done.stderr.splitlines()[-1].startswith("error: step is no setting here; there are steps, ")
     assert not run.exists()

@@ -6,11 +6,13 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from sprdiff.errors import WeightsError
 from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.reconstruction.conditions import Conditions
 
 # The timesteps from which qualities 0 and 255 are denoised: the fewer bits, the more is left to draw.
 START_TIMESTEPS = (700, 200)
+PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
 
 
 def start_timestep(quality: Tensor) -> Tensor:
@@ -33,9 +35,10 @@ def denoise(
 ) -> Tensor:
     """Clean latents in one step, as one-step diffusion codecs do it (StableCodec, arXiv:2506.21977).
 
-    The U-Net predicts the difference to ``latents_hat``, so that an untrained one (its last layer at zero)
-    hands the latents of the coarse picture through. It does not see them clean: what it knows of the coarse
-    picture it has from ``conditions``.
+    What the U-Net's output means, the scheduler's prediction type says: for ``sample`` it is the difference
+    to ``latents_hat``, so that an untrained U-Net (its last layer at zero) hands the latents of the coarse
+    picture through; ``epsilon`` and ``v_prediction``, of pretrained ones, are as in diffusers. It does not
+    see ``latents_hat`` clean: what it knows of the coarse picture it has from ``conditions``.
 
     Args:
         unet: takes noised latents and both maps of ``conditions`` as channels.
@@ -48,7 +51,27 @@ def denoise(
     timestep = start_timestep(quality)
     noisy_latents = scheduler.add_noise(latents_hat, noise, timestep)
     sample = torch.cat([noisy_latents, conditions.pixel_features, conditions.semantic_map], 1)
-    return latents_hat + unet(sample, timestep, encoder_hidden_states=conditions.tokens).sample
+    output = unet(sample, timestep, encoder_hidden_states=conditions.tokens).sample
+    kind = scheduler.config.prediction_type
+    if kind == "sample":
+        return latents_hat + output
+    alpha = scheduler.alphas_cumprod.to(latents_hat)[timestep][:, None, None, None]
+    if kind == "epsilon":
+        return (noisy_latents - (1 - alpha).sqrt() * output) / alpha.sqrt()
+    return alpha.sqrt() * noisy_latents - (1 - alpha).sqrt() * output
+
+
+def check_prediction(scheduler: DDPMScheduler) -> None:
+    """Nothing, where :func:`denoise` knows what the U-Net predicts.
+
+    Raises:
+        WeightsError: it does not.
+    """
+    kind = scheduler.config.prediction_type
+    if kind not in PREDICTION_TYPES:
+        raise WeightsError(
+            f"The scheduler's prediction type can be {', '.join(PREDICTION_TYPES)}, not {kind}."
+        )
 
 
 def initialize(unet: UNet2DConditionModel) -> None:

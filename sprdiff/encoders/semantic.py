@@ -15,8 +15,9 @@ def semantic_tokens(encoder: nn.Module, x: Tensor) -> Tensor:
     """The transformer's normalised output tokens, class token first: (B, 1 + H/16 * W/16, D).
 
     Args:
-        encoder: a transformers ``Dinov2Model`` of any patch size; where that is not 16, the picture is
-            resized so that its tokens lie on the codec's stride-16 grid.
+        encoder: a transformers ``Dinov2Model``, or one with registers (arXiv:2309.16588), of any patch size;
+            where that is not 16, the picture is resized so that its tokens lie on the codec's stride-16 grid.
+            Registers stand for no place and are left out.
         x: pixels (B, 3, H, W) in [-1, 1], sides divisible by 16.
     """
     patch = encoder.config.patch_size
@@ -26,7 +27,9 @@ def semantic_tokens(encoder: nn.Module, x: Tensor) -> Tensor:
     if patch != 16:
         size = (x.shape[-2] // 16 * patch, x.shape[-1] // 16 * patch)
         x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
-    return encoder(pixel_values=x).last_hidden_state
+    tokens = encoder(pixel_values=x).last_hidden_state
+    registers = getattr(encoder.config, "num_register_tokens", 0)
+    return torch.cat([tokens[:, :1], tokens[:, 1 + registers :]], 1) if registers else tokens
 
 
 def semantic_features(encoder: nn.Module, x: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from sprdiff.training.settings import parse_change, read_settings
 from sprdiff.training.stage import StageOptions
 from sprdiff.training.stages import STAGES
 
+# Settings by preset and stage, where those of the tiny preset, which are the defaults, would not do.
+RECIPES = Path(__file__).parent / "recipes"
+
 StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
 PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)
 
@@ -80,7 +83,8 @@ def main(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="YAML or JSON with settings of the stage; a run's STAGE.yaml is one. Without it, defaults.",
+            help="YAML or JSON with settings of the stage; a run's STAGE.yaml is one. Without it, those of "
+            "the preset.",
         ),
     ] = None,
     change: Annotated[
@@ -117,6 +121,9 @@ def main(
     changes = dict(map(parse_change, change or ()))
     if steps is not None:
         changes["steps"] = steps
+    recipe = RECIPES / preset.value / f"{stage.value}.yaml"
+    if settings is None and recipe.exists():
+        settings = recipe
     chosen = read_settings(build.settings_type, settings, changes)
     set_seed(chosen.seed)  # initial weights: the same in every process
     # Statistics for closed-form starts; a resumed run has them in its state.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
-from sprdiff.diffusion.denoiser import denoise, initialize
+from sprdiff.diffusion.denoiser import check_prediction, denoise, initialize
 from sprdiff.encoders.semantic import semantic_tokens
 from sprdiff.encoders.vae import decode_latents, encode_latents
+from sprdiff.errors import SettingsError
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import drop
 from sprdiff.reconstruction.detail import keep_colours
@@ -29,6 +31,11 @@ from sprdiff.training.stage import StageOptions, to_device
 from sprdiff.training.teacher_stage import Teaching
 
 TRAINED = ("unet", "conditions")
+# Attention with what lies around it, and the convolutions of the residual blocks.
+LORA_LAYERS = (
+    *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    *("conv1", "conv2", "conv_shortcut", "conv_out"),
+)
 FROZEN = ("vae", "semantic_encoder")
 
 
@@ -43,6 +50,9 @@ class DiffusionSettings(RestorationSettings):
             pixel branch follows nobody's features.
         imitation: weight of following the teacher's features.
         gradient_checkpointing: compute the U-Net's activations twice instead of keeping them.
+        lora_rank: of the low-rank changes (LoRA, arXiv:2106.09685) by which a pretrained U-Net learns, beside
+            its first layer; 0 trains all of it. What is saved has them merged in.
+        lora_layers: the layers that they change, by the end of their names.
     """
 
     learning_rate: PositiveFloat = 3e-4
@@ -50,6 +60,8 @@ class DiffusionSettings(RestorationSettings):
     teacher: bool = True
     imitation: NonNegativeFloat = 1.0
     gradient_checkpointing: bool = False
+    lora_rank: NonNegativeInt = 0
+    lora_layers: tuple[str, ...] = LORA_LAYERS
 
 
 @dataclass(kw_only=True)
@@ -169,10 +181,15 @@ class DiffusionStage(RestorationStage):
             trained[name] = (load_part(name, folder) if begun else build_part(name, config)).train()
             if name == "unet" and not begun:
                 initialize(trained[name])
+        if self.settings.lora_rank:
+            if not (folder / "unet").exists():
+                raise SettingsError(f"LoRA changes a trained U-Net, and {folder} holds none.")
+            add_lora(trained["unet"], self.settings.lora_rank, self.settings.lora_layers)
         frozen = {name: load_part(name, folder) for name in FROZEN}
-        # At a few hundred tokens two matrix products beat the fused attention's backward on a CPU.
-        frozen["semantic_encoder"].set_attn_implementation("eager")
-        trained["unet"].set_attn_processor(AttnProcessor())
+        if not torch.cuda.is_available():
+            # At a few hundred tokens two matrix products beat the fused attention's backward on a CPU.
+            frozen["semantic_encoder"].set_attn_implementation("eager")
+            trained["unet"].set_attn_processor(AttnProcessor())
         if self.settings.gradient_checkpointing:
             trained["unet"].enable_gradient_checkpointing()
         criterion = self.start_adversary(folder, data, options)
@@ -182,11 +199,18 @@ class DiffusionStage(RestorationStage):
             CodecPreview.load(folder),
             criterion,
             self.lessons and self.lessons.scale(data),
-            build_part("scheduler", config),
+            self._scheduler(config, folder),
             self.settings,
             options.without,
             self.lessons and self.lessons.teaching,
         )
+
+    def _scheduler(self, config: ModelConfig, folder: Path) -> DDPMScheduler:
+        """The run's, since a pretrained U-Net comes with its own; else the preset's."""
+        begun = (folder / "scheduler").exists()
+        scheduler = load_part("scheduler", folder) if begun else build_part("scheduler", config)
+        check_prediction(scheduler)
+        return scheduler
 
     def source(self, paths: list[Path]) -> Source:
         """Crops of the taught pictures, or of the photographs that the teacher, if any, is asked about."""
@@ -206,5 +230,37 @@ class DiffusionStage(RestorationStage):
     def save(self, folder: Path) -> None:
         super().save(folder)
         for name, part in self.objective.trained.items():
-            save_part(part, folder / name)
+            save_part(merged(part) if name == "unet" else part, folder / name)
         save_part(self.objective.scheduler, folder / "scheduler")
+
+
+def add_lora(unet: UNet2DConditionModel, rank: int, layers: tuple[str, ...]) -> None:
+    """Let ``unet`` learn by low-rank changes of some layers, and by its first layer, alone.
+
+    The first layer is where a pretrained U-Net meets the conditions, which it has never seen.
+
+    Raises:
+        SettingsError: it has no layer of these names.
+    """
+    # Imported here: only trainings with LoRA need it.
+    from peft import LoraConfig
+
+    unet.requires_grad_(False)
+    try:
+        # Gaussian, as diffusers' own trainings begin: the product is zero at the start.
+        unet.add_adapter(
+            LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(layers))
+        )
+    except ValueError as error:
+        raise SettingsError(f"lora_layers: {error}") from error
+    unet.conv_in.requires_grad_(True)
+
+
+def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """``unet`` itself, or a copy with its low-rank changes as part of its weights."""
+    if not getattr(unet, "peft_config", None):
+        return unet
+    unet = copy.deepcopy(unet)
+    unet.fuse_lora()
+    unet.unload_lora()
+    return unet

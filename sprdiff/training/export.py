@@ -15,14 +15,14 @@ from sprdiff.parts import PART_CLASSES, build_part, load_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import command
 
-# Files above 10 MB cannot be pushed to a Space without LFS.
-MAX_SHARD_SIZE = "9MB"
-
 
 def main(
     run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that the stages wrote.")],
     checkpoint: Annotated[Path, typer.Argument(help="Folder to write; replaced as a whole.")],
     preset: Annotated[str, typer.Option(help="The one that the run was trained with.")] = "tiny",
+    max_shard_size: Annotated[
+        str, typer.Option(help="Of a file with weights. Above 10 MB a Space takes it through LFS alone.")
+    ] = "9MB",
     bit_price: Annotated[float, typer.Option(help="Of the encoder's symbol search.")] = 0.0,
 ) -> None:
     """Collect a run's parts into a checkpoint that SPRDiffPipeline.from_pretrained loads."""
@@ -41,7 +41,7 @@ def main(
             part.half()
     partial = checkpoint.with_name(checkpoint.name + ".tmp")
     shutil.rmtree(partial, ignore_errors=True)
-    pipeline.save_pretrained(partial, max_shard_size=MAX_SHARD_SIZE)
+    pipeline.save_pretrained(partial, max_shard_size=max_shard_size)
     # diffusers notes where a part was loaded from: a path of the training machine, of no use elsewhere.
     for path in partial.glob("*/config.json"):
         config = json.loads(path.read_text())

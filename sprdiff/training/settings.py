@@ -31,6 +31,10 @@ class Group(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def write(self, file: Path) -> None:
+        """As YAML, which :func:`read_settings` takes."""
+        write_file(file, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False).encode())
+
 
 class Settings(Group):
     """What every stage has; each adds its own.
@@ -66,12 +70,8 @@ class Settings(Group):
     seed: int = 0
     mixed_precision: Literal["bf16", "no"] = "bf16"
 
-    def write(self, file: Path) -> None:
-        """As YAML, which :func:`read_settings` takes."""
-        write_file(file, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False).encode())
 
-
-AnySettings = TypeVar("AnySettings", bound=Settings)
+AnySettings = TypeVar("AnySettings", bound=Group)
 
 
 def read_settings(
@@ -80,7 +80,7 @@ def read_settings(
     """Settings of a kind: its defaults, then what a file says, then ``changes``.
 
     Args:
-        kind: of the stage.
+        kind: of a stage, for example.
         file: YAML or JSON, a mapping from names to values.
         changes: by name; the name of a group's value has a dot, such as ``weights.l1``.
     Raises:
@@ -130,8 +130,8 @@ def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explained(kind: type[Settings], error: Any) -> str:
+def _explained(kind: type[Group], error: Any) -> str:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"{name} is no setting of this stage; it has {', '.join(kind.model_fields)}."
+        return f"{name} is no setting here; there are {', '.join(kind.model_fields)}."
     return f"The setting {name} cannot be {error['input']!r}: {error['msg']}."

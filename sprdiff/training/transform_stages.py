@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from sprdiff.config import ModelConfig
 from sprdiff.encoders.semantic import semantic_features
 from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
+from sprdiff.encoders.zoo import ZooEncoder
+from sprdiff.errors import SettingsError
 from sprdiff.layers.klt import klt, to_blocks
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.data import Crops
@@ -29,6 +31,33 @@ def block_statistics(crops: Crops, size: int, components: int, batches: int = 60
     for _ in range(batches):
         blocks.append(to_blocks(crops.batch(8), size).permute(0, 2, 3, 1).flatten(0, 2))
     return klt(torch.cat(blocks), components)
+
+
+def published(name: str, config: ModelConfig, folder: Path) -> bool:
+    """Whether the preset takes a part from others.
+
+    Raises:
+        SettingsError: it does, and the run does not hold it yet.
+    """
+    if name not in config.classes:
+        return False
+    if not (folder / name).exists():
+        raise SettingsError(
+            f"The {name} of this preset is a published one: first run python -m sprdiff.training.pretrained "
+            f"{folder}."
+        )
+    return True
+
+
+def fit_encoder(encoder: ZooEncoder, crops: Crops, batches: int = 60) -> tuple[Tensor, Tensor]:
+    """Solve the encoder's linear map over random crops: basis (M, 768) and rms (M,) of what it gives then."""
+    features, blocks = [], []
+    with torch.no_grad():
+        for _ in range(batches):
+            x = crops.batch(8)
+            features.append(encoder.features(x).permute(0, 2, 3, 1).flatten(0, 2))
+            blocks.append(to_blocks(x, encoder.stride).permute(0, 2, 3, 1).flatten(0, 2))
+    return encoder.fit(torch.cat(features), torch.cat(blocks))
 
 
 def psnr_db(x: Tensor, y: Tensor) -> float:
@@ -89,6 +118,8 @@ class VAEStage(Stage):
     settings_type = VAESettings
 
     def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
+        if published("vae", config, folder):
+            raise SettingsError("The vae of this preset is a published one, and stays as it is.")
         self.vae = build_part("vae", config)
         config = self.vae.config
         self.vae.init_from_klt(*block_statistics(data, config.stride, config.latent_channels))
@@ -220,19 +251,26 @@ class _RateDistortionStage(Stage):
 
 
 class DistortionStage(_RateDistortionStage):
-    """A plain codec for mean squared error; its analysis transform becomes the distortion encoder."""
+    """A plain codec for mean squared error; its analysis transform becomes the distortion encoder.
+
+    Where that is a published one, which the run holds already, the rest of the codec is trained for it.
+    """
 
     name = "distortion"
     settings: RateDistortionSettings
     settings_type = RateDistortionSettings
 
     def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
-        self.trained = {
-            name: build_part(name, config) for name in ("distortion_encoder", "latent_codec", "coarse")
-        }
-        basis, rms = block_statistics(data, 16, self.trained["distortion_encoder"].config.channels)
+        if published("distortion_encoder", config, folder):
+            encoder = load_part("distortion_encoder", folder).requires_grad_(False)
+            basis, rms = fit_encoder(encoder, data)
+        else:
+            encoder = build_part("distortion_encoder", config)
+            basis, rms = block_statistics(data, encoder.stride, encoder.config.channels)
+            encoder.init_from_klt(basis)
+        self.trained = {"distortion_encoder": encoder}
+        self.trained |= {name: build_part(name, config) for name in ("latent_codec", "coarse")}
         codec = self.trained["latent_codec"]
-        self.trained["distortion_encoder"].init_from_klt(basis)
         codec.init_from_statistics(rms, self.settings.qualities.step_sizes(codec.config.num_anchors))
         self.trained["coarse"].init_from_klt(basis, rms)
         self.objective = CodecObjective(self.trained, {}, with_fusion=False, settings=self.settings)
