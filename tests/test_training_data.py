@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,43 @@ def test_pictures_are_decoded_as_they_are_needed(photos, tmp_path, monkeypatch):
     assert len(decoded) == 6 + 4, "two fit into memory"
     with pytest.warns(UserWarning), pytest.raises(InputImageError, match="None of 8 pictures is 200 pixels"):
         Photographs(paths, 200)
+
+
+def pack(shard: Path, folder: Path, mode: str = "w") -> None:
+    """As WebDataset packs pictures, with what else it puts beside them."""
+    with tarfile.open(shard, mode) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, path.name)
+        archive.addfile(tarfile.TarInfo("0.json"), io.BytesIO())
+
+
+def test_shards_are_folders_of_pictures(photos, tmp_path):
+    (tmp_path / "flickr").mkdir()
+    pack(tmp_path / "flickr/00.tar", photos)
+    make_photo(200, 196, 9).save(tmp_path / "alone.png")
+    paths = list_images(tmp_path)
+    assert [str(path.parent) for path in paths].count(str(tmp_path / "flickr/00.tar")) == 6 and len(
+        paths
+    ) == 7
+    inside, outside = Photographs(paths[1:], 64), Photographs(list_images(photos), 64)
+    for i in (3, 0, 5):
+        assert np.array_equal(inside[i], outside[i])
+    # What a folder gives, a shard gives: the same crops in the same order.
+    assert torch.equal(Crops(paths[1:], 64, 1.5, 3).batch(6), Crops(list_images(photos), 64, 1.5, 3).batch(6))
+    assert Crops(paths, 64, 1.0, sources={"flickr": 0.0}).weights[0] == 1
+    assert torch.equal(validation_images(paths[1:])[0], validation_images(list_images(photos))[0])
+
+
+@pytest.mark.parametrize("fault", ["compressed", "none", "cut off"])
+def test_a_shard_without_places_is_named(fault, photos, tmp_path):
+    shard = tmp_path / "00.tar"
+    pack(shard, photos, "w:gz" if fault == "compressed" else "w")
+    if fault == "none":
+        shard.write_text("no tar file, " * 100)
+    elif fault == "cut off":
+        shard.write_bytes(shard.read_bytes()[:2000])
+    with pytest.raises(InputImageError, match=r"00\.tar is (no uncompressed tar file|cut off)"):
+        list_images(tmp_path)
 
 
 def test_a_damaged_picture_is_passed_over(photos, tmp_path):

@@ -22,29 +22,47 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from sprdiff.errors import InputImageError, SettingsError
 from sprdiff.images import load_image
 from sprdiff.training.graphics import draw_graphic
+from sprdiff.training.shards import Member, members
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 # Every so many photographs one is held out for validation, by position in the sorted folder.
 HOLD_OUT_EVERY = 40
+# Of a file in a shard, to find its size in pixels.
+HEADER_BYTES = 1 << 18
 # Bytes of decoded pictures that a process keeps.
 KEPT_BYTES = 1 << 31
 # Pixels: a teacher's features are as large as the denoiser's latents.
 FEATURE_STRIDE = 4
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The pictures in ``folder`` and the folders in it, sorted by path.
+Place = Path | Member
+"""Where a picture is: a file, or a file in a shard."""
+
+
+def list_images(folder: Path) -> list[Place]:
+    """The pictures in ``folder``, the folders and the ``.tar`` shards in it, sorted by path.
 
     Raises:
-        InputImageError: there are fewer than two.
+        InputImageError: there are fewer than two, or a shard is damaged or compressed.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    paths: list[Place] = []
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in EXTENSIONS:
+            paths.append(path)
+        elif path.suffix.lower() == ".tar":
+            paths += members(path, EXTENSIONS)
+    paths.sort(key=lambda place: place.path if isinstance(place, Member) else place)
     if len(paths) < 2:
         raise InputImageError(f"Training needs at least 2 pictures; {folder} holds {len(paths)}.")
     return paths
 
 
-def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+def read_image(place: Place) -> Image.Image:
+    """The picture there, as :func:`sprdiff.images.load_image` gives it."""
+    return load_image(place.read() if isinstance(place, Member) else place)
+
+
+def split(paths: list[Place]) -> tuple[list[Place], list[Place]]:
     """Training and held-out pictures."""
     held_out = paths[:: min(HOLD_OUT_EVERY, len(paths))]
     return [path for path in paths if path not in set(held_out)], held_out
@@ -131,7 +149,7 @@ class Photographs:
         InputImageError: none of them is large enough.
     """
 
-    def __init__(self, paths: list[Path], smallest_side: int, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, paths: list[Place], smallest_side: int, kept_bytes: int = KEPT_BYTES) -> None:
         with ThreadPoolExecutor() as pool:
             sizes = list(pool.map(_size, paths))
         kept = [i for i, size in enumerate(sizes) if size is not None and min(size) >= smallest_side]
@@ -150,20 +168,21 @@ class Photographs:
         """
         if index in self.kept:
             return self.kept[index]
-        image = np.asarray(load_image(self.paths[index]))
+        image = np.asarray(read_image(self.paths[index]))
         if image.nbytes <= self.kept_bytes:
             self.kept_bytes -= image.nbytes
             self.kept[index] = image
         return image
 
 
-def _size(path: Path) -> tuple[int, int] | None:
+def _size(place: Place) -> tuple[int, int] | None:
     """Width and height by a file's header; none, with a warning, where there is no picture."""
     try:
-        with Image.open(path) as image:
+        file = io.BytesIO(place.read(HEADER_BYTES)) if isinstance(place, Member) else place
+        with Image.open(file) as image:
             return image.size
     except (OSError, Image.DecompressionBombError) as error:
-        warnings.warn(f"{path} is left out: {error}", stacklevel=2)
+        warnings.warn(f"{place} is left out: {error}", stacklevel=2)
         return None
 
 
@@ -188,7 +207,7 @@ class Crops:
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: list[Place],
         size: int,
         max_zoom: float,
         seed: int = 0,
@@ -238,7 +257,7 @@ class Crops:
                 warnings.warn(f"{self.images.paths[index]} is passed over: {error}", stacklevel=2)
 
 
-def _wanted(paths: list[Path], sources: Mapping[str, float]) -> np.ndarray:
+def _wanted(paths: list[Place], sources: Mapping[str, float]) -> np.ndarray:
     """How often each picture is wanted, 1 for those that are in none of the folders."""
     wanted = np.ones(len(paths))
     for name, weight in sources.items():
@@ -261,11 +280,11 @@ def to_uint8(x: Tensor) -> np.ndarray:
     return x.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def validation_images(paths: list[Path], multiple: int = 64, count: int = 24) -> list[Tensor]:
+def validation_images(paths: list[Place], multiple: int = 64, count: int = 24) -> list[Tensor]:
     """Held-out pictures cropped to a multiple of ``multiple``, (1, 3, H, W) float32 in [-1, 1]."""
     tensors = []
     for path in paths[:count]:
-        image = np.asarray(load_image(path))
+        image = np.asarray(read_image(path))
         height, width = (side // multiple * multiple for side in image.shape[:2])
         tensors.append(to_pixels(image[:height, :width])[None])
     return tensors

@@ -22,7 +22,7 @@ from sprdiff.errors import SettingsError
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import drop
 from sprdiff.reconstruction.detail import keep_colours
-from sprdiff.training.data import Crops, Source, TaughtBatch
+from sprdiff.training.data import Crops, Place, Source, TaughtBatch
 from sprdiff.training.frozen import CodecPreview, Frozen, round_to_levels
 from sprdiff.training.imitation_stage import FeatureScale, Lessons
 from sprdiff.training.restoration import PictureLoss, Pictures, RestorationSettings, RestorationStage
@@ -212,7 +212,7 @@ class DiffusionStage(RestorationStage):
         check_prediction(scheduler)
         return scheduler
 
-    def source(self, paths: list[Path]) -> Source:
+    def source(self, paths: list[Place]) -> Source:
         """Crops of the taught pictures, or of the photographs that the teacher, if any, is asked about."""
         return (self.lessons and self.lessons.source) or super().source(paths)
 

@@ -23,7 +23,7 @@ from sprdiff.layers.blocks import conv3x3, zero_init
 from sprdiff.layers.klt import to_blocks
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
-from sprdiff.training.data import Crops, Source, TaughtBatch, TaughtCrops, taught_pictures
+from sprdiff.training.data import Crops, Place, Source, TaughtBatch, TaughtCrops, taught_pictures
 from sprdiff.training.qualities import QualityRange
 from sprdiff.training.settings import Decay, Settings, Share, Side, Zoom
 from sprdiff.training.stage import Stage, StageOptions, to_device
@@ -197,7 +197,7 @@ class ImitationStage(Stage):
         scale = self.lessons.scale(data)
         self.objective = ImitationObjective(conditions.train(), scale, self.settings, self.lessons.teaching)
 
-    def source(self, paths: list[Path]) -> Source:
+    def source(self, paths: list[Place]) -> Source:
         """Crops of the taught pictures, or of the photographs that the teacher is asked about."""
         return self.lessons.source or super().source(paths)
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
-from sprdiff.training.data import Crops, Source
+from sprdiff.training.data import Crops, Place, Source
 from sprdiff.training.settings import Settings
 
 
@@ -69,7 +69,7 @@ class Stage(ABC):
     def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         """Make ``objective``, of new parts or of those that the run holds."""
 
-    def source(self, paths: list[Path]) -> Source:
+    def source(self, paths: list[Place]) -> Source:
         """Where crops come from.
 
         Args:

@@ -18,9 +18,8 @@ from rich.progress import track
 from torch import Tensor
 
 from sprdiff.files import write_file
-from sprdiff.images import load_image
 from sprdiff.training import command
-from sprdiff.training.data import Taught, list_images, split, to_pixels, to_uint8
+from sprdiff.training.data import Taught, list_images, read_image, split, to_pixels, to_uint8
 from sprdiff.training.graphics import draw_graphic
 from sprdiff.training.qualities import QualityRange
 from sprdiff.training.teacher_stage import Teaching
@@ -63,14 +62,14 @@ def main(
         if time.monotonic() > end:
             break
         # Two folders may hold pictures of one name.
-        name = "-".join(paths[index].relative_to(photographs).with_suffix(".npz").parts)
+        name = "-".join(Path(str(paths[index])).relative_to(photographs).with_suffix(".npz").parts)
         target = out / name
         if target.exists():
             continue
         if random.random() < GRAPHICS:
             x = to_pixels(draw_graphic(random, 384))
         else:
-            x = cut(to_pixels(np.asarray(load_image(paths[index]))), random)
+            x = cut(to_pixels(np.asarray(read_image(paths[index]))), random)
         if min(x.shape[1:]) < SMALLEST:
             continue
         with torch.autocast(device.type, torch.bfloat16):

@@ -13,11 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sprdiff.images import load_image
 from sprdiff.metrics import ms_ssim, psnr
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import command
-from sprdiff.training.data import list_images, split
+from sprdiff.training.data import list_images, read_image, split
 
 # Held-out photographs are busier per pixel than larger ones: these rates compare to 0.02 to 0.05 there.
 RATES = (0.04, 0.07, 0.12)
@@ -35,7 +34,7 @@ def main(
 ) -> None:
     """PSNR and MS-SSIM of the coarse picture at fixed rates, for each price."""
     pipeline = SPRDiffPipeline.from_pretrained(checkpoint)
-    images = [load_image(path) for path in split(list_images(data))[1][:count]]
+    images = [read_image(path) for path in split(list_images(data))[1][:count]]
     table = Table("price", *(f"{rate} bpp: dB, MS-SSIM" for rate in RATES))
     for price in map(float, prices.split(",")):
         pipeline.register_to_config(bit_price=price)
