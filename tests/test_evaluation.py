@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from PIL import Image, ImageFilter
 
 from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.evaluation.comparison import DEFAULT_METHODS, DEFAULT_METRICS, compare
+from sprdiff.evaluation.comparison import DEFAULT_METHODS, DEFAULT_METRICS, code, compare, measured, part
 from sprdiff.evaluation.results import csv_text, means, read_rows
 from sprdiff.evaluation.runner import evaluate
 from sprdiff.files import write_file
 from sprdiff.methods import METHODS, build_methods
-from sprdiff.metrics import METRICS, psnr
+from sprdiff.metrics import METRICS, measure, psnr
 
 SIZE = (96, 64)
 METHOD_IDS = ("sprdiff-coarse", "sprdiff-final", "jpeg")
@@ -85,12 +86,27 @@ def test_closing_cancels_what_has_not_begun():
 
 def test_progress_rises_from_nothing_to_all():
     shares = []
-    progress = lambda share, text: shares.append(share)  # noqa: E731
-    list(compare(_image(), METHOD_IDS, FakePipeline(), target_bpp=1.0, metrics=[], progress=progress))
+    report = lambda share, text: shares.append(share)  # noqa: E731
+    coding, measuring = part(report, 0, 0.25), part(report, 0.25, 1)
+    coded = list(code(_image(), METHOD_IDS, FakePipeline(), target_bpp=1.0, progress=coding))
+    list(measured(_image(), coded, ["psnr-rgb"], progress=measuring))
     assert shares[0] == 0.0
     assert shares[-1] == 1.0
     assert shares == sorted(shares)
     assert len(set(shares)) == 10  # three pieces of work a method, and the end
+
+
+def test_every_quick_number_comes_before_any_deep_one(monkeypatch):
+    image = _image()
+    monkeypatch.setitem(METRICS, "dists", replace(METRICS["dists"], function=lambda reference, image: 0.25))
+    coded = list(code(image, METHOD_IDS, FakePipeline(), target_bpp=1.0))
+    assert not any(result.metrics for result in coded)
+    seen = list(measured(image, coded, ["dists", "psnr-rgb"]))
+    assert [result.method for result in seen] == [*METHOD_IDS, *METHOD_IDS]
+    assert all(list(result.metrics) == ["psnr-rgb"] for result in seen[: len(METHOD_IDS)])
+    for result in seen[len(METHOD_IDS) :]:
+        assert list(result.metrics) == ["psnr-rgb", "dists"]
+        assert result.metrics == measure(image, result.image, ["psnr-rgb", "dists"])
 
 
 def test_a_budget_below_one_byte_is_over_budget_and_no_error():

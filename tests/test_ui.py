@@ -108,7 +108,7 @@ def test_small_texts():
 
 def test_metric_cells_give_a_dash_its_reason():
     cells = panels.metric_cells({"psnr-rgb": MetricValue(23.456), "dists": MetricValue(None, "no weights")})
-    assert [cell["id"] for cell in cells] == ["psnr-rgb", "ms-ssim-rgb", "lpips-alex", "dists"]
+    assert [cell["id"] for cell in cells] == ["psnr-rgb", "ms-ssim-rgb", "lpips-alex", "dists", "lpips-vgg"]
     assert cells[0]["text"] == "23.46" and cells[0]["reason"] == ""
     assert (cells[3]["text"], cells[3]["reason"]) == ("–", "no weights")
     assert cells[1]["reason"]

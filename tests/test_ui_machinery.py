@@ -81,17 +81,17 @@ def test_two_runs_never_use_the_model_together():
     lock, inside, most = threading.Lock(), [], []
 
     def work(report, emit):
-        inside.append(1)
-        most.append(len(inside))
-        report(0.5, "half")
-        threading.Event().wait(0.05)
-        emit("done")
-        inside.pop()
+        with jobs.turn(lock, report):
+            inside.append(1)
+            most.append(len(inside))
+            report(0.5, "half")
+            threading.Event().wait(0.05)
+            emit("done")
+            inside.pop()
 
     seen: list[list] = [[], []]
     threads = [
-        threading.Thread(target=lambda to=to: to.extend(jobs.follow(work, lock, threading.Event())))
-        for to in seen
+        threading.Thread(target=lambda to=to: to.extend(jobs.follow(work, threading.Event()))) for to in seen
     ]
     for thread in threads:
         thread.start()
@@ -103,8 +103,13 @@ def test_two_runs_never_use_the_model_together():
 
 def test_a_waiting_run_says_so_and_can_be_stopped():
     lock, stop = threading.Lock(), threading.Event()
+
+    def work(report, emit):
+        with jobs.turn(lock, report):
+            emit("never")
+
     with lock:
-        events = jobs.follow(lambda report, emit: emit("never"), lock, stop)
+        events = jobs.follow(work, stop)
         assert next(events) == jobs.Step(0.0, texts.BUSY)
         stop.set()
         assert list(events) == []
@@ -112,11 +117,12 @@ def test_a_waiting_run_says_so_and_can_be_stopped():
 
 def test_errors_of_the_work_reach_the_follower():
     def work(report, emit):
-        raise BitstreamError("broken")
+        with jobs.turn(lock, report):
+            raise BitstreamError("broken")
 
     lock = threading.Lock()
     with pytest.raises(BitstreamError, match="broken"):
-        list(jobs.follow(work, lock, threading.Event()))
+        list(jobs.follow(work, threading.Event()))
     assert not lock.locked()
 
 

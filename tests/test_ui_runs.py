@@ -6,7 +6,9 @@ import base64
 import csv
 import io
 import json
+import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -17,6 +19,7 @@ from pictures import same_pixels
 from PIL import Image
 
 from sprdiff.errors import BitstreamError, SettingsError, WeightsError
+from sprdiff.metrics import METRICS
 from sprdiff.metrics.rate import max_bytes
 from sprdiff.ui import handlers, panels, texts
 from sprdiff.ui.desk import Desk
@@ -69,9 +72,42 @@ def test_every_picture_is_the_decode_of_the_file_beside_it(desk, session, pictur
 def test_a_picture_is_there_before_its_numbers(desk, session, picture):
     frames = [frame.viewer for frame in run(desk, session, picture, methods=["jpeg"]) if frame.viewer]
     first = next(value for value in frames if len(value["panels"]) == 2)
-    assert [cell["text"] for cell in first["panels"][1]["cells"]] == [panels.WAITING] * 4
+    assert [cell["text"] for cell in first["panels"][1]["cells"]] == [panels.WAITING] * 5
     assert Path(first["panels"][1]["picture"]["path"]).is_file()
     assert all(cell["text"] != panels.WAITING for entry in frames[-1]["panels"] for cell in entry["cells"])
+
+
+def test_metrics_hold_up_no_picture_and_no_other_visitor(desk, session, picture, monkeypatch):
+    """While LPIPS waits for its weights every picture, PSNR and MS-SSIM are there and the model is free."""
+    weights = threading.Event()
+
+    def slow(reference, image):
+        assert weights.wait(20)
+        return 0.5
+
+    desk.model.get()
+    monkeypatch.setitem(METRICS, "lpips-alex", replace(METRICS["lpips-alex"], function=slow))
+    frames = handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["jpeg"])
+    shown = None
+    for frame in frames:
+        shown = frame.viewer or shown
+        if "measuring LPIPS" in frame.status:
+            break
+    assert [entry["id"] for entry in shown["panels"]] == [
+        "original",
+        "sprdiff-coarse",
+        "sprdiff-final",
+        "jpeg",
+    ]
+    for entry in shown["panels"][1:]:
+        by_id = {cell["id"]: cell["text"] for cell in entry["cells"]}
+        assert panels.WAITING not in (by_id["psnr-rgb"], by_id["ms-ssim-rgb"])
+        assert by_id["lpips-alex"] == by_id["dists"] == panels.WAITING
+    assert desk.model.lock.acquire(timeout=1), "measuring holds the model"
+    desk.model.lock.release()
+    weights.set()
+    last = list(frames)[-1]
+    assert [entry["cells"][2]["text"] for entry in last.viewer["panels"][1:]] == ["0.5000"] * 3
 
 
 def test_the_bits_by_block_are_those_of_the_pipeline(desk, session, picture):

@@ -6,6 +6,7 @@ picture against the original, and every time is that of this run.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from sprdiff.budget import check_bpp
-from sprdiff.errors import SettingsError, WeightsError
+from sprdiff.errors import SettingsError
 from sprdiff.methods import METHODS, build_methods, check_methods, timed_compress, timed_decompress
 from sprdiff.metrics import METRICS, MetricValue, measure
 from sprdiff.metrics.rate import bpp, max_bytes
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
 
 DEFAULT_METHODS = ("sprdiff-coarse", "sprdiff-final", "jpeg", "webp", "jpeg2000", "avif")
+CODING_SHARE = 0.3
+"""Of the time from the photograph to the last number: coding takes it, measuring the rest."""
 DEFAULT_METRICS = ("psnr-rgb", "ms-ssim-rgb", "ms-ssim-y", "lpips-alex", "lpips-vgg", "dists")
 
 
@@ -34,7 +37,7 @@ class MethodResult:
         method, label: id and name, as in ``sprdiff.methods.METHODS``.
         encoded: the file; ``image`` was decoded from its bytes and nothing else.
         image: RGB, size of the original.
-        metrics: by metric id; a value of None comes with its reason.
+        metrics: by metric id, as far as they are measured; a value of None comes with its reason.
         encode_seconds, decode_seconds: image to bytes and bytes to image.
     """
 
@@ -64,11 +67,28 @@ def compare(
     *,
     target_bpp: float,
     metrics: Iterable[str] = DEFAULT_METRICS,
-    progress: Progress | None = None,
-    on_image: Callable[[MethodResult], None] | None = None,
-    on_missing: Callable[[str, str], None] | None = None,
+    on_missing: Callable[[str, Exception], None] | None = None,
 ) -> Iterator[MethodResult]:
-    """A result for each method as soon as it is ready: ``sprdiff-coarse``, ``sprdiff-final``, then the rest.
+    """A measured result for each method as soon as it is ready; otherwise as ``code``.
+
+    Args:
+        metrics: keys of ``sprdiff.metrics.METRICS``.
+    """
+    metric_ids = check_metrics(metrics)
+    coded = code(image, method_ids, pipeline, target_bpp=target_bpp, on_missing=on_missing)
+    return (replace(result, metrics=measure(image, result.image, metric_ids)) for result in coded)
+
+
+def code(
+    image: Image.Image,
+    method_ids: Iterable[str],
+    pipeline: SPRDiffPipeline | None,
+    *,
+    target_bpp: float,
+    progress: Progress | None = None,
+    on_missing: Callable[[str, Exception], None] | None = None,
+) -> Iterator[MethodResult]:
+    """The picture of each method, not measured yet: ``sprdiff-coarse``, ``sprdiff-final``, then the rest.
 
     Closing the iterator cancels what has not begun. The methods of SPRDiff share one encode and one decode;
     the times of each are those of all the work it needed.
@@ -78,45 +98,75 @@ def compare(
         method_ids: keys of ``sprdiff.methods.METHODS``.
         pipeline: the model; None will do for baselines alone.
         target_bpp: the budget of every file in bits per pixel of the original, above 0 and at most 24.
-        metrics: keys of ``sprdiff.metrics.METRICS``.
         progress: called before each piece of work with the share of pieces that are done, and at the end.
-        on_image: called with each result before it is measured, its ``metrics`` empty: deep metrics take
-            longer than a decode, and somebody waits for the picture.
-        on_missing: called with the id and the reason where the weights of a baseline cannot be had, which
-            is left out then; without it that is raised.
+        on_missing: called with the id and the error of a method that fails, which is left out unless the
+            error is raised again; without it that is done.
     Raises:
         SettingsError: an unknown id, or a budget out of range; before anything is computed.
         SPRDiffError: while iterating, what a codec says of an image it cannot code.
     """
-    metric_ids = check_metrics(metrics)
-    method_ids = check_methods(method_ids)
-    codecs = build_methods(method_ids, pipeline)
+    codecs = build_methods(check_methods(method_ids), pipeline)
     budget = max_bytes(check_bpp(target_bpp), *image.size)
-    steps = 3 * len(codecs)
+    steps = 2 * len(codecs)
 
     def results() -> Iterator[MethodResult]:
         for index, (method, codec) in enumerate(codecs.items()):
             label = METHODS[method]
-            _report(progress, 3 * index / steps, f"{label}: encoding")
+            _report(progress, 2 * index / steps, f"{label}: encoding")
             try:
                 encoded, encode_seconds = timed_compress(codec, image, max_bytes=budget)
-            except WeightsError as error:
+                _report(progress, (2 * index + 1) / steps, f"{label}: decoding")
+                decoded, decode_seconds = timed_decompress(codec, encoded.data, size=image.size)
+            except Exception as error:
                 if on_missing is None:
                     raise
-                on_missing(method, str(error))
+                on_missing(method, error)
                 continue
-            _report(progress, (3 * index + 1) / steps, f"{label}: decoding")
-            decoded, decode_seconds = timed_decompress(codec, encoded.data, size=image.size)
-            result = MethodResult(method, label, encoded, decoded, {}, encode_seconds, decode_seconds)
-            if on_image is not None:
-                on_image(result)
-            _report(progress, (3 * index + 2) / steps, f"{label}: measuring")
-            values = measure(image, decoded, metric_ids)
-            if index + 1 == len(codecs):
-                _report(progress, 1.0, "Done")
-            yield replace(result, metrics=values)
+            yield MethodResult(method, label, encoded, decoded, {}, encode_seconds, decode_seconds)
+        _report(progress, 1.0, "All pictures are there")
 
     return results()
+
+
+def measured(
+    image: Image.Image,
+    results: Iterable[MethodResult],
+    metrics: Iterable[str],
+    *,
+    progress: Progress | None = None,
+) -> Iterator[MethodResult]:
+    """The results of ``code`` again, each time one of them has more metrics; those it has are kept.
+
+    The quick metrics of every picture come first, then one deep metric after the other: its weights may have
+    to be fetched, and no other number should wait for them.
+
+    Args:
+        image: the original, RGB.
+        results: each with its picture.
+        metrics: keys of ``sprdiff.metrics.METRICS``.
+        progress: called before each piece of work with the share of pieces that are done, and at the end.
+    Raises:
+        SettingsError: an unknown id; before anything is computed.
+    """
+    ids = check_metrics(metrics)
+    quick = [metric for metric in ids if not METRICS[metric].deep]
+    groups = ([quick] if quick else []) + [[metric] for metric in ids if METRICS[metric].deep]
+    known = {result.method: result for result in results}
+    pieces = list(itertools.product(groups, known))
+
+    def again() -> Iterator[MethodResult]:
+        for done, (group, method) in enumerate(pieces):
+            result = known[method]
+            names = ", ".join(METRICS[metric].label for metric in group)
+            _report(progress, done / len(pieces), f"{result.label}: measuring {names}")
+            values = result.metrics | measure(image, result.image, group)
+            # In the order of METRICS, whatever was measured first.
+            ordered = {metric: values[metric] for metric in METRICS if metric in values}
+            known[method] = replace(result, metrics=ordered)
+            yield known[method]
+        _report(progress, 1.0, "Done")
+
+    return again()
 
 
 def check_metrics(ids: Iterable[str]) -> list[str]:
@@ -130,6 +180,11 @@ def check_metrics(ids: Iterable[str]) -> list[str]:
         if metric not in METRICS:
             raise SettingsError(f"Unknown metric {metric!r}; known are {', '.join(METRICS)}.")
     return chosen
+
+
+def part(progress: Progress | None, start: float, end: float) -> Progress:
+    """Progress of a part of some work, which takes the whole from the share ``start`` to ``end``."""
+    return lambda share, text: _report(progress, start + share * (end - start), text)
 
 
 def _report(progress: Progress | None, share: float, text: str) -> None:

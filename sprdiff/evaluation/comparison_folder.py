@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from sprdiff.evaluation.comparison import MethodResult, compare
+from sprdiff.evaluation.comparison import CODING_SHARE, MethodResult, check_metrics, code, part
 from sprdiff.evaluation.environment import environment
-from sprdiff.evaluation.results import json_text, method_row
+from sprdiff.evaluation.results import Row, json_text, method_row, metric_fields
 from sprdiff.images import save_png
+from sprdiff.metrics import measure
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -30,6 +33,7 @@ def write_comparison(
     metrics: Iterable[str],
     source: str = "",
     progress: Progress | None = None,
+    lock: AbstractContextManager | None = None,
 ) -> dict[str, Any]:
     """The content of ``results.json``, after ``out`` has been filled; on an error it stays as it was.
 
@@ -37,19 +41,17 @@ def write_comparison(
         image: RGB, as ``sprdiff.images.load_image`` returns it; written as ``original.png``.
         out: made if it is missing; files with the names in use are replaced.
         source: the name of the image, for the record.
-        method_ids, pipeline, target_bpp, metrics, progress: as for ``compare``.
+        method_ids, pipeline, target_bpp: as for ``code``.
+        metrics: keys of ``sprdiff.metrics.METRICS``.
+        progress: called with the share of the work that is done and what comes next.
+        lock: held while methods code, not while pictures are measured.
     Raises:
-        SPRDiffError: as ``compare`` does.
+        SPRDiffError: as ``code`` does.
     """
-    metrics = list(metrics)
-    results = compare(
-        image,
-        method_ids,
-        pipeline,
-        target_bpp=target_bpp,
-        metrics=metrics,
-        progress=progress,
-    )
+    metrics = check_metrics(metrics)
+    coding, measuring = part(progress, 0, CODING_SHARE), part(progress, CODING_SHARE, 1)
+    coded = code(image, method_ids, pipeline, target_bpp=target_bpp, progress=coding)
+    rows: list[Row] = []
     record: dict[str, Any] = {
         "source": source,
         "width": image.width,
@@ -57,15 +59,21 @@ def write_comparison(
         "target_bpp": target_bpp,
         "fingerprint": None if pipeline is None else pipeline.fingerprint,
         "original": "original.png",
-        "results": [],
+        "results": rows,
         **environment(),
     }
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".comparison-") as name:
         folder = Path(name)
         save_png(image, folder / "original.png")
-        for result in results:
-            record["results"].append(_write_result(result, folder, target_bpp))
+        with lock or contextlib.nullcontext():
+            rows.extend(_write_result(result, folder, target_bpp) for result in coded)
+        for index, row in enumerate(rows):
+            measuring(index / len(rows), f"{row['label']}: measuring")
+            # From the file, so that not every picture has to be held until then.
+            with Image.open(folder / row["picture"]) as picture:
+                row.update(metric_fields(measure(image, picture, metrics)))
+        measuring(1.0, "Done")
         (folder / "results.json").write_text(json_text(record))
         # The record goes last: where it is, all that it names is.
         for path in sorted(folder.iterdir(), key=lambda path: path.name == "results.json"):

@@ -8,11 +8,12 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sprdiff.evaluation.comparison import MethodResult
+from sprdiff.metrics import MetricValue
 
 Row = dict[str, Any]
 
@@ -22,14 +23,6 @@ def method_row(result: MethodResult, *, target_bpp: float) -> Row:
     metrics, reasons of the dashes, seconds.
     """
     encoded = result.encoded
-    values: dict[str, float | None] = {}
-    reasons: dict[str, str] = {}
-    for metric, measured in result.metrics.items():
-        # JSON has no infinity, which is the PSNR of identical pictures.
-        finite = measured.value is not None and math.isfinite(measured.value)
-        values[metric] = measured.value if finite else None
-        if not finite:
-            reasons[metric] = measured.reason or "not a finite number: the pictures are identical"
     return {
         "method": result.method,
         "target_bpp": target_bpp,
@@ -41,11 +34,23 @@ def method_row(result: MethodResult, *, target_bpp: float) -> Row:
         "settings": dict(encoded.settings),
         "file_sha256": hashlib.sha256(encoded.data).hexdigest(),
         "picture_sha256": hashlib.sha256(result.image.tobytes()).hexdigest(),
-        "metrics": values,
-        "reasons": reasons,
+        **metric_fields(result.metrics),
         "encode_seconds": round(result.encode_seconds, 4),
         "decode_seconds": round(result.decode_seconds, 4),
     }
+
+
+def metric_fields(metrics: Mapping[str, MetricValue]) -> Row:
+    """Of one row: ``metrics``, the values by id, and ``reasons`` of those that are None."""
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for metric, measured in metrics.items():
+        # JSON has no infinity, which is the PSNR of identical pictures.
+        finite = measured.value is not None and math.isfinite(measured.value)
+        values[metric] = measured.value if finite else None
+        if not finite:
+            reasons[metric] = measured.reason or "not a finite number: the pictures are identical"
+    return {"metrics": values, "reasons": reasons}
 
 
 def means(rows: Iterable[Row]) -> list[Row]:

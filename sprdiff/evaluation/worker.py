@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sprdiff.errors import SPRDiffError
+from sprdiff.errors import SPRDiffError, WeightsError
 from sprdiff.evaluation.comparison import MethodResult, compare
 from sprdiff.evaluation.datasets import SourceImage, identify, read_bytes
 from sprdiff.evaluation.plan import Plan, RowKey
@@ -73,9 +73,11 @@ def measure_images(
 
     unavailable: set[str] = set()
 
-    def leave_out(method: str, reason: str) -> None:
+    def leave_out(method: str, error: Exception) -> None:
+        if not isinstance(error, WeightsError):
+            raise error
         unavailable.add(method)
-        fail(method, reason)
+        fail(method, str(error))
 
     expected = max(1, plan.rows_per_image * len(paths))
     left = {image: sum(len(plan.missing(rows, image, bpp)) for bpp in plan.bpps) for image in images}
@@ -102,7 +104,7 @@ def _new_rows(
     image: SourceImage,
     pipeline: SPRDiffPipeline | None,
     unavailable: Collection[str],
-    leave_out: Callable[[str, str], None],
+    leave_out: Callable[[str, Exception], None],
 ) -> Iterator[Row]:
     """The rows of one image that are not in ``rows``, each as soon as it is measured."""
     picture = None

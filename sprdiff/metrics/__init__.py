@@ -47,6 +47,7 @@ class Metric:
         higher_is_better: direction.
         decimals: digits after the point that mean something.
         function: ``(reference, image) -> float``.
+        deep: features of a pretrained network are compared: seconds a picture, and weights to fetch first.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Metric:
     higher_is_better: bool
     decimals: int
     function: Callable[[Picture, Picture], float]
+    deep: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ METRICS: dict[str, Metric] = {
         Metric("psnr-rgb", "PSNR (RGB)", "dB", True, 2, psnr),
         Metric("ms-ssim-rgb", "MS-SSIM (RGB)", "", True, 4, ms_ssim),
         Metric("ms-ssim-y", "MS-SSIM (luma)", "", True, 4, ms_ssim_y),
-        Metric("lpips-alex", "LPIPS (AlexNet)", "", False, 4, lpips_alex),
-        Metric("lpips-vgg", "LPIPS (VGG)", "", False, 4, lpips_vgg),
-        Metric("dists", "DISTS", "", False, 4, dists),
+        Metric("lpips-alex", "LPIPS (AlexNet)", "", False, 4, lpips_alex, deep=True),
+        Metric("lpips-vgg", "LPIPS (VGG)", "", False, 4, lpips_vgg, deep=True),
+        Metric("dists", "DISTS", "", False, 4, dists, deep=True),
         Metric("cw-ssim", "CW-SSIM", "", True, 4, cw_ssim),
         Metric("fsim", "FSIM", "", True, 4, fsim),
         Metric("gmsd", "GMSD", "", False, 4, gmsd),

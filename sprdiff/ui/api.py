@@ -133,16 +133,16 @@ def compare_file(
     image = load_image(_given(path))
     pipeline = desk.model.get()
     folder = _new_folder()
-    with desk.model.lock:
-        record = write_comparison(
-            image,
-            folder,
-            methods,
-            pipeline,
-            target_bpp=handlers.check_target(target_bpp),
-            metrics=METRIC_IDS,
-            source=Path(path).name,
-        )
+    record = write_comparison(
+        image,
+        folder,
+        methods,
+        pipeline,
+        target_bpp=handlers.check_target(target_bpp),
+        metrics=METRIC_IDS,
+        source=Path(path).name,
+        lock=desk.model.lock,
+    )
     return record, [str(file) for file in sorted(folder.iterdir())]
 
 

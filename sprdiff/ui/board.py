@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.ui import texts
-from sprdiff.ui.desk import Missing, Picture, StreamDetail
+from sprdiff.ui.desk import SPRDIFF_METHODS, Missing, Picture, StreamDetail
 from sprdiff.ui.panels import (
     byte_strip,
     bytes_text,
@@ -16,6 +16,7 @@ from sprdiff.ui.panels import (
     missing_panel,
     original_panel,
     viewer_value,
+    without_waiting,
 )
 from sprdiff.ui.sessions import Finished, Session, file_stem, original_stem
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from sprdiff.evaluation.comparison import MethodResult
-
-SPRDIFF_METHODS = ("sprdiff-coarse", "sprdiff-final")
 
 
 class Board:
@@ -66,30 +65,30 @@ class Board:
         self.pending = {method: METHODS.get(method, method) for method in method_ids}
 
     @property
-    def fraction(self) -> float:
-        """Share of the methods that are measured."""
-        return (len(self._results) + len(self._missing)) / len(self._methods)
-
-    @property
     def done(self) -> bool:
+        """Whether each method is measured or missing."""
         return len(self._results) + len(self._missing) == len(self._methods)
 
     def show(self, result: MethodResult) -> None:
-        """A picture that is not measured yet."""
-        stem = f"{self._stem}-{result.method}"
-        file_name = self._stem if result.method in SPRDIFF_METHODS else stem
-        picture = self._session.save_picture(result.image, stem)
-        file = self._session.save_bytes(result.encoded.data, file_name, result.encoded.extension)
-        self._panels[result.method] = method_panel(result, picture, file, measured=False)
-        self.pending.pop(result.method, None)
+        """A picture, and the numbers it has so far."""
+        self._put(result, waiting=True)
 
     def add(self, result: MethodResult) -> None:
-        """The numbers of a picture; the picture too, if it is not shown yet."""
-        if result.method not in self._panels:
-            self.show(result)
-        panel = self._panels[result.method]
-        self._panels[result.method] = method_panel(result, panel["picture"], panel["file"])
+        """A picture with all of its numbers."""
+        self._put(result, waiting=False)
         self._results[result.method] = result
+
+    def _put(self, result: MethodResult, *, waiting: bool) -> None:
+        panel = self._panels.get(result.method)
+        if panel is None:
+            stem = f"{self._stem}-{result.method}"
+            file_name = self._stem if result.method in SPRDIFF_METHODS else stem
+            picture = self._session.save_picture(result.image, stem)
+            file = self._session.save_bytes(result.encoded.data, file_name, result.encoded.extension)
+            self.pending.pop(result.method, None)
+        else:
+            picture, file = panel["picture"], panel["file"]
+        self._panels[result.method] = method_panel(result, picture, file, waiting=waiting)
         mark_best(list(self._panels.values()))
 
     def miss(self, missing: Missing) -> None:
@@ -100,9 +99,8 @@ class Board:
     def give_up(self) -> None:
         """Nothing more comes: no panel is waited for, and no number."""
         self.pending.clear()
-        for method, panel in list(self._panels.items()):
-            if method not in self._results:
-                self._panels[method] = {**panel, "cells": [], "times": ""}
+        for panel in self._panels.values():
+            panel["cells"] = [without_waiting(cell) for cell in panel["cells"]]
 
     def finish(self, key: tuple, fingerprint: str) -> None:
         """Makes the page and the zip of a run in which nothing is pending, and keeps it under ``key``."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sprdiff.errors import SPRDiffError
+from sprdiff.metrics import METRICS
 from sprdiff.types import Progress, RateBreakdown
 from sprdiff.ui import texts
+from sprdiff.ui.jobs import turn
 from sprdiff.ui.model import BackgroundModel
 from sprdiff.ui.panels import METRIC_IDS
 from sprdiff.ui.sessions import Sessions
@@ -22,8 +26,14 @@ if TYPE_CHECKING:
     from sprdiff.evaluation.comparison import MethodResult
     from sprdiff.pipeline import SPRDiffPipeline
 
+logger = logging.getLogger(__name__)
+
+SPRDIFF_METHODS = ("sprdiff-coarse", "sprdiff-final")
 DETAILED = "sprdiff-final"
-"""With this result the stream is looked into: earlier would hold up a picture that is waited for."""
+"""Of this method's stream the page shows where the bits went."""
+
+QUICK_SHARE = 0.35
+"""Of the time of a comparison: by then PSNR and MS-SSIM are measured."""
 
 CACHED_COMPARISONS = 16
 CACHED_PIXELS = 60_000_000
@@ -54,8 +64,8 @@ class StreamDetail:
 
 
 @dataclass(frozen=True)
-class Unmeasured:
-    """A method's picture before its metrics are there; its result follows."""
+class Unfinished:
+    """A method's picture before all of its metrics are there; its result follows."""
 
     result: MethodResult
 
@@ -88,6 +98,9 @@ class Desk:
     def __init__(self, loader: Callable[[], SPRDiffPipeline], model_name: str) -> None:
         self.model = BackgroundModel(loader, model_name, warm_up)
         self.sessions = Sessions()
+        # Apart from the model's: a deep metric takes hundreds of megabytes and every core, and it keeps the
+        # features of one original.
+        self._measuring = threading.Lock()
         self._comparisons: OrderedDict[tuple, Comparison] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -97,52 +110,71 @@ class Desk:
         method_ids: Sequence[str],
         target_bpp: float,
         report: Progress,
-        emit: Callable[[MethodResult | Unmeasured | Missing | StreamDetail], None],
+        emit: Callable[[MethodResult | Unfinished | Missing | StreamDetail], None],
+        metrics: Sequence[str] = METRIC_IDS,
     ) -> None:
-        """As ``sprdiff.evaluation.comparison.compare``: each picture is emitted, then its result.
+        """Emits every picture as it is decoded, then all of them again with more and more numbers.
 
-        With the first stream of SPRDiff comes its detail, when its final picture is ready. The whole is
-        remembered.
+        The model's lock is held until the last picture is there, and not while they are measured. What is
+        emitted is an ``Unfinished`` until it has all of ``metrics``. The whole is remembered.
         """
-        from sprdiff.evaluation.comparison import compare  # here, since it imports torch
+        # Here, since it imports torch.
+        from sprdiff.evaluation.comparison import CODING_SHARE, code, measured, part
 
         report(0.0, texts.STARTING if self.model.state.phase == "ready" else texts.MODEL_LOADING)
         pipeline = self.model.get()
-        results: list[MethodResult] = []
+        results: dict[str, MethodResult] = {}
         missing: list[Missing] = []
         detail: StreamDetail | None = None
 
-        def on_missing(method: str, reason: str) -> None:
+        def on_missing(method: str, error: Exception) -> None:
+            if method in SPRDIFF_METHODS:
+                raise error
+            if not isinstance(error, SPRDiffError):
+                logger.error("%s failed", method, exc_info=error)
+            reason = str(error).rstrip(".") if isinstance(error, SPRDiffError) else texts.METHOD_FAILED
             missing.append(Missing(method, reason))
             emit(missing[-1])
 
-        for result in compare(
-            image,
-            method_ids,
-            pipeline,
-            target_bpp=target_bpp,
-            metrics=METRIC_IDS,
-            progress=report,
-            on_image=lambda result: emit(Unmeasured(result)),
-            on_missing=on_missing,
-        ):
-            results.append(result)
-            emit(result)
-            if detail is None and result.method == DETAILED:
-                data = result.encoded.data
+        coding = part(report, 0, CODING_SHARE)
+        with turn(self.model.lock, coding):
+            for result in code(
+                image, method_ids, pipeline, target_bpp=target_bpp, progress=coding, on_missing=on_missing
+            ):
+                results[result.method] = result
+                emit(Unfinished(result))
+            if DETAILED in results:
+                data = results[DETAILED].encoded.data
                 detail = StreamDetail(pipeline.inspect(data).rate, pipeline.bit_map(data))
                 emit(detail)
-        self._remember(comparison_key(image, method_ids, target_bpp), Comparison(results, missing, detail))
+
+        def measure(ids: Sequence[str], progress: Progress) -> None:
+            for result in measured(image, results.values(), ids, progress=progress):
+                results[result.method] = result
+                emit(result if len(result.metrics) == len(metrics) else Unfinished(result))
+
+        quick, deep = part(report, CODING_SHARE, QUICK_SHARE), part(report, QUICK_SHARE, 1)
+        measure([metric for metric in metrics if not METRICS[metric].deep], quick)
+        with turn(self._measuring, deep):
+            measure([metric for metric in metrics if METRICS[metric].deep], deep)
+        key = comparison_key(image, method_ids, target_bpp)
+        self._remember(key, Comparison(list(results.values()), missing, detail))
 
     def remembered(
-        self, image: Image.Image, method_ids: Sequence[str], target_bpp: float
+        self,
+        image: Image.Image,
+        method_ids: Sequence[str],
+        target_bpp: float,
+        metrics: Sequence[str] = METRIC_IDS,
     ) -> Comparison | None:
-        """The same comparison made before, or None."""
+        """The same comparison made before with at least these metrics, or None."""
         key = comparison_key(image, method_ids, target_bpp)
         with self._lock:
-            if key in self._comparisons:
-                self._comparisons.move_to_end(key)
-            return self._comparisons.get(key)
+            comparison = self._comparisons.get(key)
+            if comparison is None or any(set(metrics) - set(r.metrics) for r in comparison.results):
+                return None
+            self._comparisons.move_to_end(key)
+            return comparison
 
     def _remember(self, key: tuple, comparison: Comparison) -> None:
         with self._lock:

@@ -20,10 +20,19 @@ from gradio.utils import get_upload_folder
 from sprdiff.errors import SettingsError, SPRDiffError
 from sprdiff.types import Progress
 from sprdiff.ui import texts
-from sprdiff.ui.board import SPRDIFF_METHODS, Board, missing_text
-from sprdiff.ui.desk import Desk, Missing, Picture, StreamDetail, Unmeasured, comparison_key
-from sprdiff.ui.jobs import Step, follow
+from sprdiff.ui.board import Board, missing_text
+from sprdiff.ui.desk import (
+    SPRDIFF_METHODS,
+    Desk,
+    Missing,
+    Picture,
+    StreamDetail,
+    Unfinished,
+    comparison_key,
+)
+from sprdiff.ui.jobs import Step, follow, turn
 from sprdiff.ui.panels import (
+    METRIC_IDS,
     bpp_text,
     byte_strip,
     bytes_text,
@@ -149,13 +158,15 @@ def run_comparison(
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
         desk.compare(image, method_ids, target_bpp, report, emit)
 
+    fraction = 0.0
     try:
-        for event in follow(work, desk.model.lock, stop):
+        for event in follow(work, stop):
             if isinstance(event, Step):
-                yield Shown(None, status_html(event.fraction, event.note), True)
+                fraction = event.fraction
+                yield Shown(None, status_html(fraction, event.note), True)
                 continue
             note = _put(board, event.value)
-            yield Shown(board.viewer(), status_html(board.fraction, note), True)
+            yield Shown(board.viewer(), status_html(fraction, note), True)
     except Exception:
         board.give_up()
         yield Shown(board.viewer(), status_html(None, ""), False)
@@ -176,9 +187,10 @@ def _put(board: Board, value: Any) -> str:
     if isinstance(value, Missing):
         board.miss(value)
         return missing_text(value)
-    if isinstance(value, Unmeasured):
+    if isinstance(value, Unfinished):
         board.show(value.result)
-        return texts.IS_READY.format(label=value.result.label)
+        note = texts.IS_PARTLY_MEASURED if value.result.metrics else texts.IS_READY
+        return note.format(label=value.result.label, count=len(value.result.metrics), all=len(METRIC_IDS))
     board.add(value)
     return texts.IS_MEASURED.format(label=value.label)
 
@@ -197,19 +209,19 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
         report(0.1, texts.READING_SYMBOLS if desk.model.state.phase == "ready" else texts.MODEL_LOADING)
         pipeline = desk.model.get()
-        info = pipeline.inspect(data)
-        emit(info)
 
         def on_coarse(image: Image.Image) -> None:
             emit(("coarse", image, None))
             report(0.5, texts.DIFFUSION)
 
-        decoded = pipeline.decompress(data, on_coarse=on_coarse)
-        emit(("final", decoded.final, StreamDetail(decoded.info.rate, pipeline.bit_map(data))))
+        with turn(desk.model.lock, report):
+            emit(pipeline.inspect(data))
+            decoded = pipeline.decompress(data, on_coarse=on_coarse)
+            emit(("final", decoded.final, StreamDetail(decoded.info.rate, pipeline.bit_map(data))))
 
     panels: list[dict[str, Any]] = []
     info: StreamInfo | None = None
-    for event in follow(work, desk.model.lock, stop):
+    for event in follow(work, stop):
         if isinstance(event, Step):
             yield Shown(None, status_html(event.fraction, event.note), True)
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ from sprdiff.types import Progress
 from sprdiff.ui import texts
 
 POLL_SECONDS = 0.1
+TURN_SECONDS = 0.3
+"""Who waits for less than this is told nothing."""
 
 
-class Stopped(Exception):
-    """Raised inside the work, at its next report, once nobody wants its results."""
+class Stopped(BaseException):
+    """Raised inside the work, at its next report, once nobody wants its results; no error to be handled."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,26 @@ class Result:
 _DONE = object()
 
 
+@contextmanager
+def turn(lock: threading.Lock, report: Progress) -> Iterator[None]:
+    """Holds ``lock`` inside; says so while it waits for it, and ends with what ``report`` raises."""
+    while not lock.acquire(timeout=TURN_SECONDS):
+        report(0.0, texts.BUSY)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def follow(
-    work: Callable[[Progress, Callable[[Any], None]], None], lock: threading.Lock, stop: threading.Event
+    work: Callable[[Progress, Callable[[Any], None]], None], stop: threading.Event
 ) -> Iterator[Step | Result]:
     """Steps and results of ``work`` as they come; ends early, without waiting, when ``stop`` is set.
 
-    The work runs in a thread and holds ``lock``, so that two visitors never use the model together. A stopped
-    work goes on in the background until its next report, and keeps the lock until then.
+    The work runs in a thread. When it is stopped it goes on in the background until its next report.
 
     Args:
         work: called with two functions, one that reports progress and one that hands over a result.
-        lock: held while the work runs.
         stop: set to end early; set when this iterator is closed.
     Raises:
         Whatever the work raises.
@@ -65,15 +77,7 @@ def follow(
 
     def run() -> None:
         try:
-            if not lock.acquire(blocking=False):
-                report(0.0, texts.BUSY)
-                while not lock.acquire(timeout=POLL_SECONDS):
-                    if stop.is_set():
-                        raise Stopped
-            try:
-                work(report, emit)
-            finally:
-                lock.release()
+            work(report, emit)
         except Stopped:
             inbox.put(_DONE)
         except BaseException as error:

@@ -25,6 +25,9 @@ BLOCK = 16
 METRIC_IDS = tuple(texts.METRICS)
 """The metrics of the page, in the order of its columns."""
 
+PANEL_METRIC_IDS = tuple(metric for metric in METRIC_IDS if metric not in texts.TABLE_ONLY)
+"""Those beside the pictures."""
+
 
 def bytes_text(num_bytes: int) -> str:
     return "1 byte" if num_bytes == 1 else f"{num_bytes:,} bytes"
@@ -52,12 +55,16 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def metric_cells(metrics: Mapping[str, MetricValue]) -> list[dict[str, Any]]:
-    """One cell per column: its text, or a dash and the reason."""
+def metric_cells(
+    metrics: Mapping[str, MetricValue], *, ids: Sequence[str] = METRIC_IDS, waiting: bool = False
+) -> list[dict[str, Any]]:
+    """One cell per column: its text, or a dash and the reason, or dots where a number is waited for."""
     cells = []
-    for metric_id in METRIC_IDS:
+    for metric_id in ids:
         value = metrics.get(metric_id)
-        if value is None or value.value is None:
+        if value is None and waiting:
+            cells.append({"id": metric_id, "text": WAITING, "number": None, "reason": "", "best": False})
+        elif value is None or value.value is None:
             reason = (value.reason if value is not None else None) or texts.NOT_MEASURED
             cells.append({"id": metric_id, "text": NO_VALUE, "number": None, "reason": reason, "best": False})
         else:
@@ -75,12 +82,9 @@ def metric_cells(metrics: Mapping[str, MetricValue]) -> list[dict[str, Any]]:
     return cells
 
 
-def waiting_cells() -> list[dict[str, Any]]:
-    """Cells of a picture that is there before its numbers."""
-    return [
-        {"id": metric_id, "text": WAITING, "number": None, "reason": "", "best": False}
-        for metric_id in METRIC_IDS
-    ]
+def without_waiting(cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell once no number comes any more."""
+    return cell | {"text": NO_VALUE, "reason": texts.NOT_MEASURED} if cell["text"] == WAITING else cell
 
 
 def missing_panel(panel_id: str, label: str, reason: str) -> dict[str, str]:
@@ -89,14 +93,17 @@ def missing_panel(panel_id: str, label: str, reason: str) -> dict[str, str]:
 
 
 def mark_best(panels: Sequence[dict[str, Any]]) -> None:
-    """Marks, in each column, the best value among the panels within the budget; equal texts share it."""
+    """Marks, in each column, the best value among the panels within the budget; equal texts share it.
+
+    A column in which a number is still waited for has no best one yet.
+    """
     for index, metric_id in enumerate(METRIC_IDS):
+        column = [panel["cells"][index] for panel in panels if panel["cells"]]
         cells = [panel["cells"][index] for panel in panels if panel["cells"] and not panel["over_budget"]]
         numbers = [cell["number"] for cell in cells if cell["number"] is not None]
-        for panel in panels:
-            if panel["cells"]:
-                panel["cells"][index]["best"] = False
-        if len(numbers) < 2:
+        for cell in column:
+            cell["best"] = False
+        if len(numbers) < 2 or any(cell["text"] == WAITING for cell in column):
             continue
         best = max(numbers) if METRICS[metric_id].higher_is_better else min(numbers)
         for cell in cells:
@@ -124,7 +131,7 @@ def original_panel(picture: dict[str, Any], width: int, height: int) -> dict[str
 
 
 def method_panel(
-    result: MethodResult, picture: dict[str, Any], file: dict[str, Any], *, measured: bool = True
+    result: MethodResult, picture: dict[str, Any], file: dict[str, Any], *, waiting: bool = False
 ) -> dict[str, Any]:
     """The panel of one method, its picture and the file it was decoded from."""
     encoded = result.encoded
@@ -143,7 +150,7 @@ def method_panel(
         "ratio": ratio_text(num_bytes, encoded.width, encoded.height),
         "scale": scale,
         "over_budget": encoded.over_budget,
-        "cells": metric_cells(result.metrics) if measured else waiting_cells(),
+        "cells": metric_cells(result.metrics, waiting=waiting),
         "times": f"{seconds_text(result.encode_seconds)} / {seconds_text(result.decode_seconds)}",
         "about": ", ".join(f"{name} {value}" for name, value in encoded.settings.items()),
     }
@@ -191,7 +198,7 @@ def block_map(bits: np.ndarray) -> dict[str, Any]:
     }
 
 
-def metric_columns() -> list[dict[str, str]]:
+def metric_columns(ids: Sequence[str] = METRIC_IDS) -> list[dict[str, Any]]:
     """What the browser needs to know of each metric."""
     return [
         {
@@ -201,8 +208,9 @@ def metric_columns() -> list[dict[str, str]]:
             "name": METRICS[metric_id].label,
             "unit": METRICS[metric_id].unit,
             "better": "higher" if METRICS[metric_id].higher_is_better else "lower",
+            "beside": metric_id in PANEL_METRIC_IDS,
         }
-        for metric_id in METRIC_IDS
+        for metric_id in ids
     ]
 
 

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 from sprdiff.errors import SettingsError
 from sprdiff.types import Progress
 from sprdiff.ui import texts
-from sprdiff.ui.board import SPRDIFF_METHODS, missing_text
-from sprdiff.ui.desk import Desk, Missing, Picture, StreamDetail, Unmeasured
+from sprdiff.ui.board import missing_text
+from sprdiff.ui.desk import SPRDIFF_METHODS, Desk, Missing, Picture, StreamDetail, Unfinished
 from sprdiff.ui.handlers import Shown, status_html
 from sprdiff.ui.jobs import Step, follow
-from sprdiff.ui.panels import bpp_text, bytes_text, metric_cells, metric_columns, scale_text
+from sprdiff.ui.panels import (
+    PANEL_METRIC_IDS,
+    bpp_text,
+    bytes_text,
+    metric_cells,
+    metric_columns,
+    scale_text,
+)
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 
 if TYPE_CHECKING:
@@ -45,7 +52,7 @@ def run_sweep(
 
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
         for index, target_bpp in enumerate(SWEEP_BPPS):
-            remembered = desk.remembered(image, method_ids, target_bpp)
+            remembered = desk.remembered(image, method_ids, target_bpp, PANEL_METRIC_IDS)
             if remembered is not None:
                 missing.extend(remembered.missing)
                 for result in remembered.results:
@@ -58,19 +65,21 @@ def run_sweep(
             def emit_result(value: Any, bpp: float = target_bpp) -> None:
                 if isinstance(value, Missing):
                     missing.append(value)
-                elif not isinstance(value, Unmeasured | StreamDetail):
+                elif not isinstance(value, Unfinished | StreamDetail):
                     emit((bpp, value))
 
-            desk.compare(image, method_ids, target_bpp, report_all, emit_result)
+            desk.compare(image, method_ids, target_bpp, report_all, emit_result, PANEL_METRIC_IDS)
 
     wanted = len(SWEEP_BPPS) * len(method_ids)
-    for event in follow(work, desk.model.lock, stop):
+    fraction = 0.0
+    for event in follow(work, stop):
         if isinstance(event, Step):
-            yield Shown(None, status_html(event.fraction, event.note), True)
+            fraction = event.fraction
+            yield Shown(None, status_html(fraction, event.note), True)
         else:
             chart.add(*event.value)
             note = f"{len(chart.points)} of {wanted} points"
-            yield Shown(chart.value(), status_html(len(chart.points) / wanted, note), True)
+            yield Shown(chart.value(), status_html(fraction, note), True)
     if not session.is_current(stop):
         return
     done = len(chart.points) + len(missing) == wanted
@@ -102,7 +111,7 @@ class _Chart:
                 "target": f"{target_bpp:g}",
                 "over_budget": encoded.over_budget,
                 "facts": facts,
-                "cells": metric_cells(result.metrics),
+                "cells": metric_cells(result.metrics, ids=PANEL_METRIC_IDS),
                 "picture": self._session.save_picture(result.image, stem),
                 "file": self._session.save_bytes(encoded.data, stem, encoded.extension),
             }
@@ -120,7 +129,7 @@ class _Chart:
             "title": self._picture.name,
             "size": [self._picture.width, self._picture.height],
             "original": self._original,
-            "columns": metric_columns(),
+            "columns": metric_columns(PANEL_METRIC_IDS),
             "points": list(self.points),
             "csv": table,
         }

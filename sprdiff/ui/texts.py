@@ -18,7 +18,7 @@ METHODS_NOTE = (
 )
 RUN = "Compare"
 STOP = "Stop"
-RUN_NOTE = "The coarse picture comes first, then the final one, then the others."
+RUN_NOTE = "The coarse picture comes first, then the final one, then the others, then their numbers."
 
 SLIDER_TITLE = "Any two, one slider"
 SLIDER_NOTE = "Choose two panels and drag the line between them."
@@ -59,8 +59,10 @@ READING_FILE = "Reading the file"
 READING_SYMBOLS = "Reading the symbols"
 DIFFUSION = "Diffusion step"
 IS_READY = "{label} is ready"
+IS_PARTLY_MEASURED = "{label}: {count} of {all} metrics are there"
 IS_MEASURED = "{label} is measured"
 LOOKED_INTO = "Counted where the bits went"
+METHOD_FAILED = "it failed on this picture; the server's log says why"
 MISSING = "{label} is left out: {reason}."
 BITS_LEGEND = (
     "Bits spent on each {side} × {side} block, from the probabilities that coded them: {mean:.1f} on "
@@ -82,11 +84,37 @@ MODEL_READY = "Model ready"
 MODEL_FAILED = "No model"
 
 METRICS = {
-    "psnr-rgb": ("PSNR", "Peak signal-to-noise ratio on 8-bit RGB, in decibels"),
-    "ms-ssim-rgb": ("MS-SSIM", "Multi-scale structural similarity on RGB, 1 for identical pictures"),
-    "lpips-alex": ("LPIPS", "Learned perceptual distance with AlexNet, 0 for identical pictures"),
-    "dists": ("DISTS", "Distance in structure and texture, 0 for identical pictures"),
+    "psnr-rgb": (
+        "PSNR",
+        "The squared error of 8-bit RGB, in decibels. It sees every change of a pixel and overlooks whether "
+        "an eye would mind: blur scores well, detail a little out of place badly.",
+    ),
+    "ms-ssim-rgb": (
+        "MS-SSIM",
+        "Structural similarity on RGB at five scales, 1 for identical pictures. It sees whether edges and "
+        "contrasts are kept and nearly overlooks even shifts of brightness or colour.",
+    ),
+    "lpips-alex": (
+        "LPIPS",
+        "Distance between features of AlexNet, weighted by what people judged, 0 for identical pictures. It "
+        "sees blur and artefacts and overlooks much that is small, such as another letter in a word.",
+    ),
+    "dists": (
+        "DISTS",
+        "Distance in structure and texture between features of VGG-16, 0 for identical pictures. It sees "
+        "whether a texture is of the same kind and largely overlooks where exactly its parts lie.",
+    ),
+    "lpips-vgg": (
+        "LPIPS VGG",
+        "As LPIPS, with features of VGG-16, so that fine texture counts more. It overlooks what a picture "
+        "means just as much, and its numbers do not compare with those of AlexNet.",
+    ),
 }
+"""Short name of each metric of the page, and a sentence on what it is, sees and overlooks."""
+
+TABLE_ONLY = ("lpips-vgg",)
+"""Metrics that have a column in the table and no place beside the pictures."""
+
 NOT_MEASURED = "Not measured."
 
 API_COMPRESS = "Compresses a picture to a .spr file of at most target_bpp bits per pixel; also its facts."

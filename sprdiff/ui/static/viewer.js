@@ -261,6 +261,17 @@ const download = (file, text, label) => {
   return link;
 };
 
+// A number, dots while it is waited for, or a dash with the reason; ``box`` is marked where it is the best.
+const fillCell = (node, cell, box = node) => {
+  node.textContent = cell.text;
+  box.classList.toggle("best", cell.best);
+  box.classList.toggle("waiting", cell.text === "…");
+  const words = cell.reason || (cell.text === "…" ? "not measured yet" : cell.best ? "best within the budget" : "");
+  if (cell.reason) node.title = cell.reason;
+  if (words) node.append(make("span", "sr-only", " " + words));
+  return node;
+};
+
 const caption = (panel) => {
   const box = make("figcaption");
   const head = make("div", "v-head");
@@ -276,15 +287,10 @@ const caption = (panel) => {
   if (panel.cells.length) {
     const list = make("dl", "v-metrics");
     panel.cells.forEach((cell, i) => {
-      const pair = make("div", cell.best ? "best" : "");
-      const value = make("dd", "", cell.text);
-      if (cell.reason) {
-        value.title = cell.reason;
-        value.append(make("span", "sr-only", " " + cell.reason));
-      }
-      if (cell.best) value.append(make("span", "sr-only", " best within the budget"));
       const column = shown.columns[i];
-      pair.append(make("dt", "", column.label + (column.unit ? ", " + column.unit : "")), value);
+      if (!column.beside) return;
+      const pair = make("div");
+      pair.append(make("dt", "", column.label + (column.unit ? ", " + column.unit : "")), fillCell(make("dd"), cell, pair));
       list.append(pair);
     });
     box.append(list);
@@ -423,12 +429,7 @@ const drawTable = () => {
     row.append(label);
     for (const text of [panel.bytes, panel.bpp, panel.ratio, panel.scale]) row.append(make("td", "", text));
     for (const cell of panel.cells) {
-      const node = make("td", cell.best ? "best" : "", cell.text);
-      if (cell.reason) {
-        node.title = cell.reason;
-        node.append(make("span", "sr-only", " " + cell.reason));
-      }
-      if (cell.best) node.append(make("span", "sr-only", " best within the budget"));
+      const node = fillCell(make("td"), cell);
       row.append(node);
     }
     row.append(make("td", "", panel.times));
@@ -441,6 +442,9 @@ const drawTable = () => {
     panel.cells.forEach((cell, i) => {
       if (cell.reason) reasons.set(cell.reason, (reasons.get(cell.reason) || new Set()).add(shown.columns[i].label));
     });
+  const about = make("dl", "v-about note");
+  for (const column of shown.columns) about.append(make("dt", "", column.label), make("dd", "", column.about));
+  box.append(about);
   for (const [reason, labels] of reasons) box.append(make("p", "note", "– " + [...labels].join(", ") + ": " + reason));
 };
 
