@@ -127,6 +127,16 @@ def test_best_is_marked_within_the_budget_in_the_right_direction():
     assert METRICS["lpips-alex"].higher_is_better is False
 
 
+def test_nothing_is_best_while_a_number_is_waited_for():
+    shown = [panel(20, 0.3), panel(22, 0.5)]
+    shown.append(
+        {"cells": panels.metric_cells({"psnr-rgb": MetricValue(21)}, waiting=True), "over_budget": False}
+    )
+    panels.mark_best(shown)
+    assert [p["cells"][0]["best"] for p in shown] == [False, True, False]
+    assert not any(p["cells"][2]["best"] for p in shown)
+
+
 def test_a_single_value_is_no_best():
     shown = [panel(20, None), panel(None, None)]
     panels.mark_best(shown)

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 import threading
 import zipfile
 from dataclasses import replace
@@ -77,37 +78,95 @@ def test_a_picture_is_there_before_its_numbers(desk, session, picture):
     assert all(cell["text"] != panels.WAITING for entry in frames[-1]["panels"] for cell in entry["cells"])
 
 
-def test_metrics_hold_up_no_picture_and_no_other_visitor(desk, session, picture, monkeypatch):
-    """While LPIPS waits for its weights every picture, PSNR and MS-SSIM are there and the model is free."""
-    weights = threading.Event()
+class Held:
+    """A deep metric that waits until it is let go, as one whose weights are being fetched."""
 
-    def slow(reference, image):
-        assert weights.wait(20)
+    def __init__(self, monkeypatch, metric: str = "lpips-alex") -> None:
+        self._free = threading.Event()
+        monkeypatch.setitem(METRICS, metric, replace(METRICS[metric], function=self._measure))
+
+    def let_go(self) -> None:
+        self._free.set()
+
+    def _measure(self, reference, image) -> float:
+        assert self._free.wait(120)
         return 0.5
 
-    desk.model.get()
-    monkeypatch.setitem(METRICS, "lpips-alex", replace(METRICS["lpips-alex"], function=slow))
-    frames = handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["jpeg"])
+
+def until(frames, words: str) -> dict:
+    """What the viewer shows once the status line holds these words."""
     shown = None
     for frame in frames:
         shown = frame.viewer or shown
-        if "measuring LPIPS" in frame.status:
-            break
-    assert [entry["id"] for entry in shown["panels"]] == [
-        "original",
-        "sprdiff-coarse",
-        "sprdiff-final",
-        "jpeg",
-    ]
-    for entry in shown["panels"][1:]:
-        by_id = {cell["id"]: cell["text"] for cell in entry["cells"]}
-        assert panels.WAITING not in (by_id["psnr-rgb"], by_id["ms-ssim-rgb"])
-        assert by_id["lpips-alex"] == by_id["dists"] == panels.WAITING
-    assert desk.model.lock.acquire(timeout=1), "measuring holds the model"
-    desk.model.lock.release()
-    weights.set()
+        if words in frame.status:
+            return shown
+    raise AssertionError(f"the run ended without {words!r}")
+
+
+def test_metrics_hold_up_no_picture_and_no_other_visitor(desk, session, picture, monkeypatch):
+    """While LPIPS waits for its weights every picture, PSNR and MS-SSIM are there, for two visitors."""
+    lpips = Held(monkeypatch)
+    other = desk.sessions.of("other")
+    frames = handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["jpeg"])
+    others = handlers.run_comparison(desk, other, picture, {"bpp": BPP / 2}, ["jpeg"])
+    for shown in (until(frames, "measuring LPIPS"), until(others, texts.BUSY)):
+        ids = [entry["id"] for entry in shown["panels"]]
+        assert ids == ["original", "sprdiff-coarse", "sprdiff-final", "jpeg"]
+        for entry in shown["panels"][1:]:
+            by_id = {cell["id"]: cell for cell in entry["cells"]}
+            assert panels.WAITING not in (by_id["psnr-rgb"]["text"], by_id["ms-ssim-rgb"]["text"])
+            assert by_id["lpips-alex"]["text"] == by_id["dists"]["text"] == panels.WAITING
+            assert not by_id["lpips-alex"]["best"]
+    assert not desk.model.lock.locked()
+    lpips.let_go()
+    for last in (list(frames)[-1], list(others)[-1]):
+        assert [entry["cells"][2]["text"] for entry in last.viewer["panels"][1:]] == ["0.5000"] * 3
+        assert not last.running and last.viewer["bundle"] is not None
+
+
+def test_a_stop_while_measuring_keeps_pictures_and_numbers(desk, session, picture, monkeypatch):
+    lpips = Held(monkeypatch)
+    frames = handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["jpeg"])
+    until(frames, "measuring LPIPS")
+    session.stop()
     last = list(frames)[-1]
-    assert [entry["cells"][2]["text"] for entry in last.viewer["panels"][1:]] == ["0.5000"] * 3
+    assert texts.STOPPED in last.status and not last.running
+    for entry in last.viewer["panels"][1:]:
+        number, *_, dash = (cell["text"] for cell in entry["cells"])
+        assert number not in (panels.WAITING, panels.NO_VALUE) and dash == panels.NO_VALUE
+    lpips.let_go()
+    again = run(desk, session, picture, methods=["jpeg"])[-1]
+    assert again.viewer["bundle"] is not None
+    assert [entry["cells"][2]["text"] for entry in again.viewer["panels"][1:]] == ["0.5000"] * 3
+
+
+def test_the_bar_never_goes_back(desk, session, picture):
+    frames = [*run(desk, session, picture, methods=["jpeg", "webp"]), *run_sweep(desk, session, picture, [])]
+    ends = [index for index, frame in enumerate(frames) if not frame.running]
+    assert len(ends) == 2
+    for first, last in zip([0, ends[0] + 1], ends, strict=True):
+        shares = [
+            int(re.search(r'<progress max="100" value="(\d+)"', frame.status)[1])
+            for frame in frames[first:last]
+        ]
+        assert shares[0] == 0 and shares == sorted(shares) and shares[-1] > 90
+
+
+def test_a_baseline_that_fails_is_left_out_and_the_others_are_measured(
+    desk, session, picture, monkeypatch, caplog
+):
+    from sprdiff.baselines import BASELINES
+
+    class Broken:
+        def compress(self, image, *, max_bytes):
+            raise OSError("encoder error -2")
+
+    monkeypatch.setitem(BASELINES, "webp", Broken())
+    value = run(desk, session, picture, methods=["webp", "jpeg"])[-1].viewer
+    assert [(m["label"], m["reason"]) for m in value["missing"]] == [("WebP", texts.METHOD_FAILED)]
+    assert [entry["id"] for entry in value["panels"]][-1] == "jpeg"
+    assert all(entry["cells"][0]["number"] for entry in value["panels"][1:])
+    assert "encoder error -2" in caplog.text
 
 
 def test_the_bits_by_block_are_those_of_the_pipeline(desk, session, picture):
