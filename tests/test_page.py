@@ -7,9 +7,11 @@ import io
 import json
 import os
 import shutil
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from sprdiff.baselines import BASELINES
+from sprdiff.metrics import METRICS
 from sprdiff.metrics.rate import max_bytes
 from sprdiff.ui import build_app, launch_options
 from sprdiff.ui.sweep import SWEEP_BPPS
@@ -180,6 +183,38 @@ def photo_file(tmp_path) -> Path:
 def resize(driver: Chrome, width: int, height: int, mobile: bool = False) -> None:
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def test_all_pictures_come_before_a_number_that_takes_long(page, photo_file, monkeypatch):
+    """The deep metrics wait here as if their weights were still on the way."""
+    arrived = threading.Event()
+
+    def slow(reference: Any, image: Any) -> float:
+        assert arrived.wait(60)
+        return 0.25
+
+    for metric in ("lpips-alex", "lpips-vgg", "dists"):
+        monkeypatch.setitem(METRICS, metric, replace(METRICS[metric], function=slow))
+
+    def beside(label: str) -> set[str]:
+        """What the pictures, but for the original, have under a label."""
+        script = """return [...document.querySelectorAll('#viewer .v-card dt')].filter(
+            t => t.textContent === arguments[0]).map(t => t.nextElementSibling.textContent)"""
+        return set(page.run(script, label))
+
+    page.choose(photo_file)
+    page.set_bpp(0.03)  # nobody has compared it before
+    try:
+        page.find("#run").click()
+        page.wait(lambda: page.panels() == ["original", *METHODS], "all pictures")
+        page.wait(lambda: not any("…" in text for text in beside("PSNR, dB")), "PSNR of all")
+        assert beside("LPIPS") == beside("DISTS") == {"… not measured yet"}
+        assert not page.idle(), "it goes on"
+    finally:
+        arrived.set()
+    # As good as each other: all are the best.
+    there = {"0.2500 best within the budget"}
+    page.wait(lambda: beside("LPIPS") == beside("DISTS") == there and page.idle(), "the last number")
 
 
 def test_upload_run_and_see_seven_pictures_that_are_their_files(page, photo_file):
