@@ -1,5 +1,5 @@
 """The command line: ``python -m sprdiff`` and ``compress | decompress | info | compare``, what
-``sprdiff.cli_evaluation`` adds, ``serve``, and ``hub`` of ``sprdiff.cli_hub``.
+``sprdiff.cli_evaluation`` and ``sprdiff.cli_blind`` add, ``serve``, and ``hub`` of ``sprdiff.cli_hub``.
 
 Exit code 0: done. 1: ``evaluate`` had to skip images. 2: bad input, with one line on stderr. 130:
 interrupted. Libraries that take seconds to import are imported within the commands, so that ``--help`` is
@@ -22,6 +22,7 @@ from sprdiff import cli_texts as texts
 from sprdiff import console
 from sprdiff.bitstream import read_header
 from sprdiff.budget import check_bpp
+from sprdiff.cli_blind import blind, blind_results
 from sprdiff.cli_evaluation import evaluate, plot, report
 from sprdiff.cli_hub import hub
 from sprdiff.cli_options import (
@@ -249,7 +250,7 @@ def compare(
     console.show(record, "\n".join([*lines, f"Written to {out}"]), as_json=as_json)
 
 
-for _command in (evaluate, plot, report, serve):
+for _command in (evaluate, plot, report, blind, blind_results, serve):
     app.command()(_command)
 app.add_typer(hub, name="hub")
 

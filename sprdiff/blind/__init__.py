@@ -1,0 +1,1 @@
+"""Blind tests: which of two unlabelled reconstructions is nearer to the original."""
