@@ -42,13 +42,12 @@ def blind(
     check_folder(out)
     with console.progress_bar(lines_when_piped=True) as progress:
         progress(0.0, "Loading the libraries")
-        from sprdiff.blind.folder import KEY, PAGE, check_several, write_study
+        from sprdiff.blind.folder import KEY, PAGE, check_plan, write_study
         from sprdiff.evaluation.datasets import find_images
         from sprdiff.methods import check_methods, needs_pipeline
 
         method_ids = check_methods(split(methods))
-        check_several(method_ids)
-        find_images(folder, out)
+        check_plan(find_images(folder, out), method_ids, trials)
         record = write_study(
             folder,
             out,
@@ -69,11 +68,13 @@ def blind(
         if over:
             console.warn(f"{method} is not shown of {', '.join(over)}: its smallest file is over the budget")
     if record["page_bytes"] > LARGE_PAGE:
-        console.warn(f"{PAGE} has {record['page_bytes'] / 1e6:.0f} MB; many mail servers refuse more than 20 MB")
+        console.warn(
+            f"{PAGE} has {record['page_bytes'] / 1e6:.0f} MB; many mail servers refuse more than 20 MB"
+        )
     shown = {"page": str(out / PAGE), "key": str(out / KEY), **record}
     lines = [
-        f"Study {record['study']}: {record['trials']} questions a reviewer, {len(record['pictures'])} pictures, "
-        f"{len(method_ids)} methods",
+        f"Study {record['study']}: {record['trials']} questions for each reviewer, "
+        f"{len(record['pictures'])} pictures, {len(method_ids)} methods",
         f"{out / PAGE} ({record['page_bytes'] / 1e6:.1f} MB) is for reviewers, {out / KEY} for you",
     ]
     console.show(shown, "\n".join(lines), as_json=as_json)
@@ -81,7 +82,8 @@ def blind(
 
 def blind_results(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILES", help="CSV files of reviewers, or .jsonl of serve --votes.")
+        list[Path],
+        typer.Argument(metavar="FILES", help="CSV files of reviewers, or .jsonl of serve --votes."),
     ],
     out: Annotated[Path | None, typer.Option(help="Also the table as a .csv file.")] = None,
     as_json: Json = False,

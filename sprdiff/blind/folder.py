@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from sprdiff.blind.study import StudyPicture, build_page, draw_rounds, study_data, study_id
-from sprdiff.blind.trials import TRIALS, questions
+from sprdiff.blind.trials import TRIALS, check_trials, questions
 from sprdiff.errors import SettingsError, SPRDiffError
 from sprdiff.evaluation.comparison import MethodResult, compare
 from sprdiff.evaluation.datasets import find_images
@@ -64,8 +64,8 @@ def write_study(
             different questions, or a page too large.
         SPRDiffError: a picture that cannot be read or coded; the message names it.
     """
-    check_several(methods)
     paths = find_images(folder, out)
+    check_plan(paths, methods, trials)
     pictures: list[StudyPicture] = []
     records: list[dict[str, Any]] = []
     size = 0
@@ -85,14 +85,14 @@ def write_study(
             size += sum(len(image) for image in (picture.original, *picture.reconstructions.values()))
         if size > MAX_PAGE_BYTES:
             raise SettingsError(
-                f"A page can have at most {MAX_PAGE_BYTES // 10**6} MB; after {place + 1} of {len(paths)} pictures "
-                f"it has {size / 1e6:.0f} MB. Use fewer or smaller pictures."
+                f"A page can have at most {MAX_PAGE_BYTES:,} bytes; after {place + 1} of {len(paths)} "
+                f"pictures it has {size:,}. Use fewer or smaller pictures."
             )
     possible = len(questions({picture.name: list(picture.reconstructions) for picture in pictures}))
     if possible == 0:
         raise SettingsError(
-            f"At {target_bpp:g} bits per pixel no picture has two methods whose files fit; use a larger budget "
-            "or other methods."
+            f"At {target_bpp:g} bits per pixel no picture has two methods whose files fit; use a larger "
+            "budget or other methods."
         )
     trials = min(TRIALS, possible) if trials is None else trials
     study = study_id(target_bpp, seed, trials, records)
@@ -117,23 +117,26 @@ def write_study(
     return record
 
 
-def check_several(methods: Sequence[str]) -> None:
-    """Passes if there is something to choose between.
+def check_plan(paths: Sequence[Path], methods: Sequence[str], trials: int | None) -> None:
+    """Passes if the pictures and methods can make as many different questions, before any work.
 
     Raises:
-        SettingsError: fewer than two methods.
+        SettingsError: fewer than two methods, or more trials than questions.
     """
     if len(methods) < 2:
-        raise SettingsError(f"A blind test needs at least 2 methods, got {len(methods)}: {', '.join(methods)}.")
+        raise SettingsError(
+            f"A blind test needs at least 2 methods, got {len(methods)}: {', '.join(methods)}."
+        )
+    check_trials(len(questions({str(path): methods for path in paths})), trials)
 
 
 def data_url(image: Image.Image) -> str:
-    """The picture as a data URL: lossless WebP, a quarter smaller than PNG, without metadata."""
+    """The picture as a data URL: PNG, without metadata and thus without a hint of how it came to be."""
     clean = image.convert("RGB")
     clean.info = {}
     file = io.BytesIO()
-    clean.save(file, "WEBP", lossless=True, quality=60, method=3)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    clean.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _code(
@@ -149,13 +152,20 @@ def _code(
     results: list[MethodResult] = list(
         compare(image, methods, pipeline, target_bpp=target_bpp, metrics=(), progress=progress)
     )
-    fitting = {
-        result.method: data_url(result.image) for result in results if not result.encoded.over_budget
-    }
+    fitting = {result.method: data_url(result.image) for result in results if not result.encoded.over_budget}
     rows = []
     for result in results:
         row = method_row(result, target_bpp=target_bpp)
-        kept = ("method", "num_bytes", "bpp", "over_budget", "scale", "settings", "file_sha256", "picture_sha256")
+        kept = (
+            "method",
+            "num_bytes",
+            "bpp",
+            "over_budget",
+            "scale",
+            "settings",
+            "file_sha256",
+            "picture_sha256",
+        )
         rows.append({key: row[key] for key in kept})
     record = {
         "name": name,

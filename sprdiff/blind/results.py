@@ -87,7 +87,14 @@ def table(outcome: Outcome) -> list[str]:
     rows = [("method", "against", "wins", "trials", "share", "95 % interval")]
     for row in (*outcome.methods, *outcome.pairs):
         rows.append(
-            (row.name, row.against or "all", str(row.wins), str(row.trials), _percent(row.share), _interval(row))
+            (
+                row.name,
+                row.against or "all",
+                str(row.wins),
+                str(row.trials),
+                _percent(row.share),
+                _interval(row),
+            )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

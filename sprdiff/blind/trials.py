@@ -36,6 +36,19 @@ def questions(candidates: Mapping[str, Collection[str]]) -> list[tuple[str, str,
     ]
 
 
+def check_trials(possible: int, count: int | None) -> None:
+    """Passes if ``count`` trials can be drawn from ``possible`` questions; None is as many as there are.
+
+    Raises:
+        SettingsError: they cannot.
+    """
+    if count is not None and not 1 <= count <= possible:
+        raise SettingsError(
+            f"A run can have 1 to {possible} trials, as many as there are pictures times pairs of methods, "
+            f"got {count}."
+        )
+
+
 def draw_trials(candidates: Mapping[str, Collection[str]], count: int, seed: str) -> list[Trial]:
     """``count`` different questions in random order; the same ones for the same arguments.
 
@@ -50,11 +63,7 @@ def draw_trials(candidates: Mapping[str, Collection[str]], count: int, seed: str
         SettingsError: there are not as many different questions.
     """
     left = questions(candidates)
-    if not 1 <= count <= len(left):
-        raise SettingsError(
-            f"A run can have 1 to {len(left)} trials, as many as there are pictures times pairs of methods, "
-            f"got {count}."
-        )
+    check_trials(len(left), count)
     generator = random.Random(seed)
     generator.shuffle(left)  # which decides among those that are equally due
     pairs: Counter[tuple[str, str]] = Counter()

@@ -197,9 +197,9 @@ const blindStudy = (root, data, onEnd) => {
   };
   const rateRow = (label, wins, count) => {
     const interval = wilson(wins, count);
-    return [label, wins + " of " + count, percent(interval.share), percent(interval.low) + " to " + percent(interval.high), rangeOf(interval)];
+    return [label, wins + " of " + count, percent(interval.share), Math.round(100 * interval.low) + " to " + percent(interval.high), rangeOf(interval)];
   };
-  const RATE_HEAD = [["Method"], ["Wins", "n"], ["Share", "n"], ["95 % interval", "n"], ["0 to 100 %", "b-bar-cell"]];
+  const rateHead = (name) => [[name], ["Wins", "n"], ["Share", "n"], ["95 % interval", "n"], ["0 to 100 %", "b-bar-cell"]];
 
   const showResult = () => {
     const { labels, rows } = votes();
@@ -237,12 +237,12 @@ const blindStudy = (root, data, onEnd) => {
       take,
       part(
         "How often each was said to be nearer",
-        tableOf(RATE_HEAD, methods.map(([method, { wins, count }]) => rateRow(labels[method], wins, count)), "Wins of each method"),
+        tableOf(rateHead("Method"), methods.map(([method, { wins, count }]) => rateRow(labels[method], wins, count)), "Wins of each method"),
       ),
       part(
         "Pair by pair",
         tableOf(
-          RATE_HEAD,
+          rateHead("Pair"),
           pairs.map(([pair, { wins, count }]) => rateRow(pair.split("\n").map((id) => labels[id]).join(" over "), wins, count)),
           "Wins of each pair",
         ),
