@@ -106,7 +106,8 @@ class Study:
         return self.driver.execute_async_script(
             """const done = arguments[0];
             axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(r =>
-              done(r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 160) + n.failureSummary)])))"""
+              done(r.violations.map(
+                v => [v.id, v.nodes.map(n => n.html.slice(0, 160) + n.failureSummary)])))"""
         )
 
 
@@ -259,7 +260,8 @@ def test_undo_zoom_and_a_mouse(study):
     study.ready()
     assert study.state()["answers"] == [] and study.count() == "1 of 10"
     assert not study.driver.find_element(By.CSS_SELECTOR, "[data-act=back]").is_enabled()
-    transform = "return [...document.querySelectorAll('.b-port img')].map(i => new DOMMatrix(getComputedStyle(i).transform).a)"
+    transform = """return [...document.querySelectorAll('.b-port img')].map(
+        i => new DOMMatrix(getComputedStyle(i).transform).a)"""
     assert set(study.run(transform)) == {1}
     study.press("z")
     assert set(study.run(transform)) == {2}
@@ -292,7 +294,8 @@ def test_it_fits_its_width_and_axe_finds_nothing(study, width, scheme):
         assert study.run("return document.documentElement.scrollWidth") <= width
         buttons = study.run(
             """return [...document.querySelectorAll('.blind button, .blind a')].filter(e => e.offsetParent)
-              .map(e => e.getBoundingClientRect()).filter(b => b.right > innerWidth + 1 || b.height < 24).length"""
+              .map(e => e.getBoundingClientRect())
+              .filter(b => b.right > innerWidth + 1 || b.height < 24).length"""
         )
         assert buttons == 0
         if Path(AXE).is_file():

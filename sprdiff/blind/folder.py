@@ -14,7 +14,7 @@ from PIL import Image
 from sprdiff.blind.study import StudyPicture, build_page, draw_rounds, study_data, study_id
 from sprdiff.blind.trials import TRIALS, check_trials, questions
 from sprdiff.errors import SettingsError, SPRDiffError
-from sprdiff.evaluation.comparison import MethodResult, compare
+from sprdiff.evaluation.comparison import MethodResult, code
 from sprdiff.evaluation.datasets import find_images
 from sprdiff.evaluation.environment import environment
 from sprdiff.evaluation.results import json_text, method_row
@@ -150,7 +150,7 @@ def _code(
     """One picture with what each method made of it, and its part of the key."""
     image = load_image(path)
     results: list[MethodResult] = list(
-        compare(image, methods, pipeline, target_bpp=target_bpp, metrics=(), progress=progress)
+        code(image, methods, pipeline, target_bpp=target_bpp, progress=progress)
     )
     fitting = {result.method: data_url(result.image) for result in results if not result.encoded.over_budget}
     rows = []

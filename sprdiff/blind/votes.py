@@ -1,14 +1,12 @@
-"""Answers of blind tests as files: CSV, which reviewers send, and JSON Lines, which the page keeps."""
+"""Answers of blind tests as CSV files, which reviewers send."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from sprdiff.errors import SettingsError
 
@@ -43,11 +41,6 @@ class Vote:
 COLUMNS = tuple(field.name for field in fields(Vote))
 
 
-def json_line(vote: Vote) -> str:
-    """The vote as one line of JSON, with its end."""
-    return json.dumps(asdict(vote)) + "\n"
-
-
 def csv_text(votes: Iterable[Vote]) -> str:
     """The votes as CSV with a header."""
     text = io.StringIO()
@@ -58,7 +51,7 @@ def csv_text(votes: Iterable[Vote]) -> str:
 
 
 def read_votes(path: Path) -> list[Vote]:
-    """The votes of a CSV file, also one that a spreadsheet has saved again, or of one that ends in .jsonl.
+    """The votes of a CSV file, also one that a spreadsheet has saved again.
 
     Raises:
         SettingsError: no such file, or a line in it is no vote; the message names the line.
@@ -69,8 +62,11 @@ def read_votes(path: Path) -> list[Vote]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not text in UTF-8.") from error
-    rows = _json_rows(text, path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
-    return [_vote(row, f"{path}, line {line}") for line, row in rows]
+    head = text.partition("\n")[0]
+    # Spreadsheets separate by semicolons where the comma is the decimal sign.
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in head else ",")
+    _check_columns(reader.fieldnames or (), path)
+    return [_vote(row, f"{path}, line {reader.line_num}") for row in reader]
 
 
 def without_repetitions(votes: Iterable[Vote]) -> tuple[list[Vote], int]:
@@ -84,24 +80,6 @@ def without_repetitions(votes: Iterable[Vote]) -> tuple[list[Vote], int]:
     return list(first.values()), repeated
 
 
-def _json_rows(text: str, path: Path) -> list[tuple[int, Any]]:
-    rows = []
-    for line, part in enumerate(text.splitlines(), 1):
-        try:
-            rows += [(line, json.loads(part))] if part.strip() else []
-        except ValueError as error:
-            raise SettingsError(f"{path}, line {line}: not JSON.") from error
-    return rows
-
-
-def _csv_rows(text: str, path: Path) -> list[tuple[int, Any]]:
-    head = text.partition("\n")[0]
-    # Spreadsheets separate by semicolons where the comma is the decimal sign.
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in head else ",")
-    _check_columns(reader.fieldnames or (), path)
-    return [(reader.line_num, row) for row in reader]
-
-
 def _check_columns(found: Sequence[str], path: Path) -> None:
     missing = [column for column in COLUMNS if column not in found]
     if missing:
@@ -111,10 +89,10 @@ def _check_columns(found: Sequence[str], path: Path) -> None:
         )
 
 
-def _vote(row: Any, where: str) -> Vote:
-    if not isinstance(row, Mapping) or any(not row.get(column) for column in COLUMNS):
+def _vote(row: Mapping[str, str], where: str) -> Vote:
+    if any(not row.get(column) for column in COLUMNS):
         raise SettingsError(f"{where}: not a vote; it needs {', '.join(COLUMNS)}.")
-    values = {column: str(row[column]).strip() for column in COLUMNS}
+    values = {column: row[column].strip() for column in COLUMNS}
     if not values["trial"].isdecimal():
         raise SettingsError(f"{where}: trial must be a whole number, got {values['trial']}.")
     vote = Vote(**values | {"trial": int(values["trial"])})
