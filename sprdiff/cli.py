@@ -20,7 +20,7 @@ import typer
 import sprdiff
 from sprdiff import cli_texts as texts
 from sprdiff import console
-from sprdiff.bitstream import read_header
+from sprdiff.bitstream import MAX_PIXELS, read_header
 from sprdiff.budget import check_bpp
 from sprdiff.cli_blind import blind, blind_results
 from sprdiff.cli_evaluation import evaluate, plot, report
@@ -29,6 +29,7 @@ from sprdiff.cli_options import (
     METHODS,
     METRICS,
     Json,
+    MaxPixels,
     Methods,
     Metrics,
     Model,
@@ -131,6 +132,7 @@ def decompress(
     coarse_only: Annotated[
         bool, typer.Option("--coarse-only", help="OUT is the coarse reconstruction; no diffusion.")
     ] = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
     model: Model = None,
     as_json: Json = False,
 ) -> int:
@@ -146,6 +148,7 @@ def decompress(
             raise SettingsError(f"The coarse and the final picture would both become {target}.")
 
     def decode(pipeline: SPRDiffPipeline, job: Job) -> dict[str, Any]:
+        pipeline.max_pixels = max_pixels
         started = time.perf_counter()
         decoded = pipeline.decompress(job.source.read_bytes(), coarse_only=coarse_only)
         seconds = time.perf_counter() - started
@@ -162,6 +165,7 @@ def info(
     symbols_hash: Annotated[
         bool, typer.Option("--symbols-hash", help="Also the SHA-256 of the decoded integer symbols.")
     ] = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -174,6 +178,7 @@ def info(
     with console.progress_bar() as progress:
         try:
             pipeline = load_pipeline(model, progress)
+            pipeline.max_pixels = max_pixels
             if pipeline.fingerprint.startswith(header.fingerprint):
                 record |= asdict(pipeline.inspect(data))
             else:

@@ -21,6 +21,9 @@ Model = Annotated[
     str | None,
     typer.Option(help="Checkpoint folder, or owner/name[@revision] on the Hub; the embedded one by default."),
 ]
+MaxPixels = Annotated[
+    int, typer.Option(min=256, help="Refuse pictures and streams of more pixels, width x height.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 Methods = Annotated[str, typer.Option(help="Method ids, separated by commas.")]
 Metrics = Annotated[str, typer.Option(help="Metric ids, separated by commas.")]

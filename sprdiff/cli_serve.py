@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sprdiff.cli_options import Model
+from sprdiff.cli_options import MaxPixels, Model
 from sprdiff.weights import default_checkpoint
 
 if TYPE_CHECKING:
     from sprdiff import SPRDiffPipeline
+
+PAGE_PIXELS = 16_000_000
+"""Largest width x height that the page codes, unless told otherwise: its visitors share a machine."""
 
 
 def serve(
@@ -22,6 +25,7 @@ def serve(
         str, typer.Option(envvar="GRADIO_SERVER_NAME", help="Address to listen on.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT", help="Port to listen on.")] = 7860,
+    max_pixels: MaxPixels = PAGE_PIXELS,
     share: Annotated[bool, typer.Option("--share", help="Ask gradio for a public link.")] = False,
 ) -> None:
     """Serve the page; the model is loaded once it is up."""
@@ -37,7 +41,9 @@ def serve(
     def load() -> SPRDiffPipeline:
         from sprdiff import SPRDiffPipeline
 
-        return SPRDiffPipeline.from_pretrained(checkpoint)
+        pipeline = SPRDiffPipeline.from_pretrained(checkpoint)
+        pipeline.max_pixels = max_pixels
+        return pipeline
 
     # Of a folder the name is enough; of a repository, owner and revision tell which it is.
     name = Path(checkpoint).name if Path(checkpoint).is_dir() else checkpoint

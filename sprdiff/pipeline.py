@@ -31,7 +31,7 @@ from sprdiff.encoders.vae import (
     vae_features,
 )
 from sprdiff.encoders.zoo import ZooEncoder
-from sprdiff.errors import SettingsError, WeightsError
+from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
 from sprdiff.images import crop_to, load_image, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
 from sprdiff.layers.quality import MAX_QUALITY
@@ -61,6 +61,8 @@ class SPRDiffPipeline(DiffusionPipeline):
     Checkpoints differ in the sizes of the parts, and in the classes of those that can be published networks
     (:data:`sprdiff.parts.PART_CLASSES`); each is a folder in diffusers' layout.
 
+    Attributes:
+        max_pixels: pictures and streams of more pixels are refused, before anything is allocated for them.
     Args:
         vae, distortion_encoder, semantic_encoder: the triple encoder; the VAE and the semantic encoder also
             serve the decoder.
@@ -100,6 +102,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         for part in self._modules_by_name().values():
             # Channels last: convolutions on a CPU are a tenth faster so.
             part.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.max_pixels = bitstream.MAX_PIXELS
         self._fingerprint: bytes | None = None
 
     @classmethod
@@ -171,6 +174,12 @@ class SPRDiffPipeline(DiffusionPipeline):
         if quality is not None and not 0 <= quality <= MAX_QUALITY:
             raise SettingsError(f"Quality must be 0 to {MAX_QUALITY}, got {quality}.")
         image = load_image(image)
+        num_pixels = image.width * image.height
+        if num_pixels > self.max_pixels:
+            raise InputImageError(
+                f"The image is {image.width} x {image.height} = {num_pixels:,} pixels; at most "
+                f"{self.max_pixels:,} are coded here."
+            )
         if target_bpp is not None:
             max_bytes = budget_bytes(check_bpp(target_bpp), image.width, image.height)
 
@@ -220,6 +229,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         *,
         coarse_only: bool = False,
         on_coarse: Callable[[Image.Image], None] | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> DecodedImage:
         """The pictures in a stream.
 
@@ -227,18 +237,23 @@ class SPRDiffPipeline(DiffusionPipeline):
             data: of :meth:`compress`, made with the same checkpoint.
             coarse_only: leave out the diffusion model.
             on_coarse: called with the coarse picture as soon as it is there.
+            on_step: called before each pass of the entropy decoder and each tile; what it raises ends the
+                work early.
         Raises:
-            BitstreamError: the stream is damaged, or of another checkpoint.
+            BitstreamError: the stream is damaged, of another checkpoint, or larger than ``max_pixels``.
         """
         # 1. Entropy decoding
-        header, symbols = self._read(data)
+        header, symbols = self._read(data, on_step)
         size = (header.height, header.width)
         quality = torch.tensor([header.quality], device=self.device)
         y_hat = self.latent_codec.dequantize(symbols, header.quality)  # (1, M, H/16, W/16)
 
         # 2. Coarse reconstruction
         (x_coarse,) = run_tiled(
-            lambda tile: (self.coarse(tile, quality),), [(y_hat, CoarseReconstruction.stride)], [1]
+            lambda tile: (self.coarse(tile, quality),),
+            [(y_hat, CoarseReconstruction.stride)],
+            [1],
+            on_step=on_step,
         )  # (1, 3, H, W)
         x_coarse = x_coarse.clamp(-1, 1)
         coarse = to_image(crop_to(x_coarse, size) / 2 + 0.5)
@@ -254,7 +269,10 @@ class SPRDiffPipeline(DiffusionPipeline):
         shape = (1, channels, x_coarse.shape[-2] // stride, x_coarse.shape[-1] // stride)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED)).to(self.device)
         (x_hat,) = run_tiled(
-            lambda *tile: (self._refine_tile(*tile, quality),), [(x_coarse, 1), (noise, stride)], [1]
+            lambda *tile: (self._refine_tile(*tile, quality),),
+            [(x_coarse, 1), (noise, stride)],
+            [1],
+            on_step=on_step,
         )  # (1, 3, H, W)
         final = to_image(crop_to(x_hat, size).clamp(-1, 1) / 2 + 0.5)
         return DecodedImage(coarse, final, info)
@@ -294,10 +312,18 @@ class SPRDiffPipeline(DiffusionPipeline):
         bits = self.latent_codec.bit_map(symbols, header.quality, height, width)
         return bits[: -(-header.height // 16), : -(-header.width // 16)].cpu().numpy()
 
-    def _read(self, data: bytes) -> tuple[bitstream.Header, LatentSymbols]:
+    def _read(
+        self, data: bytes, on_step: Callable[[], None] | None = None
+    ) -> tuple[bitstream.Header, LatentSymbols]:
         header, payload = bitstream.unpack(data, self._digest())
+        num_pixels = header.width * header.height
+        if num_pixels > self.max_pixels:
+            raise BitstreamError(
+                f"This stream is of a picture of {header.width} x {header.height} = {num_pixels:,} pixels; "
+                f"at most {self.max_pixels:,} are decoded here."
+            )
         height, width = (-(-side // PADDING) * PADDING // 16 for side in (header.height, header.width))
-        return header, self.latent_codec.decompress(payload, header.quality, height, width)
+        return header, self.latent_codec.decompress(payload, header.quality, height, width, on_step)
 
     def _info(self, data: bytes, header: bitstream.Header, symbols: LatentSymbols) -> StreamInfo:
         header_bytes = bitstream.overhead_bytes(header.width, header.height)

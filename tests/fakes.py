@@ -30,6 +30,7 @@ class FakePipeline:
         fingerprint: SHA-256 in hexadecimal; a stream of another fingerprint is refused.
         seconds: how long each encode, coarse decode and diffusion takes at least.
     Attributes:
+        max_pixels: streams of larger pictures are refused.
         calls: how often ``analyze``, ``encode`` and ``decompress`` were called, a ``coarse`` and a
             ``final`` image made.
     """
@@ -37,6 +38,7 @@ class FakePipeline:
     def __init__(self, fingerprint: str = FINGERPRINT, seconds: float = 0.0) -> None:
         self.fingerprint = fingerprint
         self.seconds = seconds
+        self.max_pixels = bitstream.MAX_PIXELS
         self.calls: Counter[str] = Counter()
 
     @classmethod
@@ -106,10 +108,13 @@ class FakePipeline:
         *,
         coarse_only: bool = False,
         on_coarse: Callable[[Image.Image], None] | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> DecodedImage:
-        """Coarse is a nearest, final a smooth enlargement."""
+        """Coarse is a nearest, final a smooth enlargement; ``on_step`` comes before each."""
         self.calls["decompress"] += 1
         info, small = self._parse(data)
+        if on_step is not None:
+            on_step()
         time.sleep(self.seconds)
         coarse = small.resize((info.width, info.height), Image.Resampling.NEAREST)
         self.calls["coarse"] += 1
@@ -117,6 +122,8 @@ class FakePipeline:
             on_coarse(coarse)
         if coarse_only:
             return DecodedImage(coarse, None, info)
+        if on_step is not None:
+            on_step()
         time.sleep(self.seconds)
         final = small.resize((info.width, info.height), Image.Resampling.BICUBIC)
         self.calls["final"] += 1
@@ -144,6 +151,8 @@ class FakePipeline:
 
     def _parse(self, data: bytes) -> tuple[StreamInfo, Image.Image]:
         header, payload = bitstream.unpack(data, bytes.fromhex(self.fingerprint))
+        if header.width * header.height > self.max_pixels:
+            raise BitstreamError(f"At most {self.max_pixels:,} pixels are decoded here.")
         size = _small_size((header.width, header.height), header.quality)
         try:
             pixels = zlib.decompressobj().decompress(payload, size[0] * size[1] * 3 + 1)

@@ -13,8 +13,15 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from sprdiff.errors import BitstreamError
 from sprdiff.latent_codec.context import Pass, SpaceChannelContext, checkerboard
-from sprdiff.latent_codec.entropy import MAX_SYMBOL, EntropyTables, SymbolDecoder, SymbolEncoder
+from sprdiff.latent_codec.entropy import (
+    MAX_SYMBOL,
+    EntropyTables,
+    SymbolDecoder,
+    SymbolEncoder,
+    payload_limits,
+)
 from sprdiff.latent_codec.gaussian import NUM_SCALES, build_tables, gaussian_bits, index_of, scale_of
 from sprdiff.latent_codec.hyperprior import HyperAnalysis, HyperSynthesis
 from sprdiff.layers.fixed_point import FRACTION_BITS
@@ -247,20 +254,55 @@ class LatentCodec(ModelMixin, ConfigMixin):
             encoder.push(*part)
         return encoder.finish()
 
+    def payload_limits(self, quality: int, height: int, width: int) -> tuple[int, int]:
+        """Fewest and most bytes that :meth:`compress` makes of any y of that size.
+
+        The tables of z depend on the quality alone, so z costs at least its most probable symbols; y may cost
+        next to nothing. A flat grey picture comes down to the fewest bytes but for what its y takes.
+
+        Args:
+            quality: 0 to 255.
+            height, width: of y, divisible by 4.
+        """
+        positions = (height // HYPER_STRIDE) * (width // HYPER_STRIDE)
+        indexes = self._z_indexes(quality, (1, self.config.hyper_channels, 1, 1)).flatten().cpu()
+        least = self.tables.least_bits[indexes[indexes >= self.config.skip_index]]
+        fewest, _ = payload_limits(len(least) * positions, positions * float(least.sum()))
+        _, most = payload_limits(self._num_symbols(height, width), 0.0)
+        return fewest, most
+
+    def _num_symbols(self, height: int, width: int) -> int:
+        positions = (height // HYPER_STRIDE) * (width // HYPER_STRIDE)
+        return self.config.latent_channels * height * width + self.config.hyper_channels * positions
+
     @torch.no_grad()
-    def decompress(self, payload: bytes, quality: int, height: int, width: int) -> LatentSymbols:
+    def decompress(
+        self,
+        payload: bytes,
+        quality: int,
+        height: int,
+        width: int,
+        on_step: Callable[[], None] | None = None,
+    ) -> LatentSymbols:
         """The symbols in a string of :meth:`compress`.
 
         Args:
             quality: the one it was compressed with.
             height, width: of y, divisible by 4.
+            on_step: called before each pass; what it raises ends the work.
         Raises:
-            BitstreamError: the string is not one of this codec.
+            BitstreamError: the string is not one of this codec: too short or too long for a y of that size,
+                which is found before anything is allocated for it, or not the string of what it decodes to.
         """
+        fewest, most = self.payload_limits(quality, height, width)
+        if not fewest <= len(payload) <= most:
+            raise BitstreamError(
+                f"The coded data has {len(payload)} bytes; a latent of {width} x {height} takes {fewest} to {most} "
+                f"at quality {quality}."
+            )
         config = self.config
         z_shape = (1, config.hyper_channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
-        num_symbols = config.latent_channels * height * width + z_shape[1] * z_shape[2] * z_shape[3]
-        decoder = SymbolDecoder(self.tables, payload, num_symbols)
+        decoder = SymbolDecoder(self.tables, payload, self._num_symbols(height, width))
         z_indexes = self._z_indexes(quality, z_shape)
         coded = z_indexes >= config.skip_index
         z = torch.zeros(z_shape, dtype=torch.float64, device=z_indexes.device)
@@ -269,13 +311,19 @@ class LatentCodec(ModelMixin, ConfigMixin):
         parts = [(z_symbols, z_indexes[coded])]
 
         def read(step: Pass, mean: Tensor, indexes: Tensor, coded: Tensor) -> Tensor:
+            if on_step is not None:
+                on_step()
             symbols = decoder.pop(indexes[coded]).to(indexes.device)
             parts.append((symbols, indexes[coded]))
             full = torch.zeros_like(indexes)
             full[coded] = symbols
             return full
 
-        return self._symbols(self._run_passes(z, quality, read), parts)
+        symbols = self._symbols(self._run_passes(z, quality, read), parts)
+        # Also finds bytes that are left over, and a string that went on being read behind its end.
+        if self.compress(symbols) != payload:
+            raise BitstreamError("The coded data is not what its own symbols are coded as: it is damaged.")
+        return symbols
 
     def dequantize(self, symbols: LatentSymbols, quality: int) -> Tensor:
         """y_hat in the units of y, (1, M, H, W) float32."""

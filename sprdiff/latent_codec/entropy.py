@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import torch
@@ -14,6 +15,19 @@ from sprdiff.latent_codec.gaussian import PRECISION
 
 # Symbols beyond this are not made by any encoder; a stream that decodes to one is hostile or foreign.
 MAX_SYMBOL = 2**15 - 1
+# Escapes: 4-bit digits of what lies beyond a table, and one that counts them. MAX_SYMBOL takes four.
+_DIGIT_BITS = 4
+_MAX_DIGITS = 4
+MAX_SYMBOL_BITS = PRECISION + _DIGIT_BITS * (1 + _MAX_DIGITS)
+"""What the dearest symbol costs: an escape of the least probability and all its digits."""
+# The coder keeps between 31 and 63 bits in its state, sent as 8 bytes, and works in words of 4 bytes; it
+# rounds every symbol's cost by less than ROUNDING_BITS. So n symbols of b bits take 8 + 4w bytes, where
+# 32w <= b + n * ROUNDING_BITS and b - n * ROUNDING_BITS <= 32w + 32.
+_STATE_BYTES = 8
+_WORD_BYTES = 4
+ROUNDING_BITS = 2.0**-14
+# How many symbols are decoded between two looks at whether the string has ended.
+_CHUNK = 2**16
 
 
 class EntropyTables:
@@ -33,22 +47,36 @@ class EntropyTables:
             if row[0] != 0 or row[-1] != 1 << PRECISION or any(b <= a for a, b in itertools.pairwise(row)):
                 raise ValueError(f"cumulative table {index} does not rise from 0 to {1 << PRECISION}")
         radius = -min(self.offsets)
-        # Bits of the symbol r under table i at [i, r + radius]; escapes pay for the escape symbol and
-        # for 4-bit digits of what exceeds the table.
-        bits = np.empty((len(self.cdfs), 2 * radius + 1))
+        # Bits of the symbol r under table i at [i, r + radius], of the escape where the table ends before r.
+        bits = np.empty((len(self.cdfs), 2 * radius + 3))
         for index, (row, offset) in enumerate(zip(self.cdfs, self.offsets, strict=True)):
             own = PRECISION - np.log2(np.diff(row))
-            symbols = np.arange(-radius, radius + 1)
-            excess = np.maximum(np.abs(symbols) + offset, 1)
-            bits[index] = own[-1] + 4 + 4 * np.ceil(np.log2(2 * excess + 1) / 4)
-            bits[index, radius + offset : radius - offset + 1] = own[:-1]
-        self.radius = radius
+            bits[index] = own[-1]
+            bits[index, radius + 1 + offset : radius + 2 - offset] = own[:-1]
+        self.radius = radius + 1
         self.bits_table = torch.from_numpy(bits)
+        self.least_bits = self.bits_table.amin(1)
 
     def bits(self, symbols: Tensor, indexes: Tensor) -> Tensor:
         """What coding ``symbols`` under the tables ``indexes`` (both int64, any one shape) costs, in bits."""
         table = self.bits_table.to(indexes.device)
-        return table[indexes, (symbols + self.radius).clamp(0, 2 * self.radius)]
+        bits = table[indexes, (symbols + self.radius).clamp(0, 2 * self.radius)]
+        # Tables are symmetric: -radius to radius.
+        excess = symbols.abs() + torch.tensor(self.offsets, device=indexes.device)[indexes]
+        escaped = excess > 0
+        if escaped.any():
+            raw = 2 * excess - torch.where(symbols < 0, 1, 2)
+            digits = sum((raw >> _DIGIT_BITS * digit > 0).long() for digit in range(_MAX_DIGITS))
+            bits = bits + escaped * _DIGIT_BITS * (1 + digits)
+        return bits
+
+
+def payload_limits(num_symbols: int, least_bits: float) -> tuple[int, int]:
+    """Fewest and most bytes of a string of at most ``num_symbols`` that cost ``least_bits`` or more."""
+    rounding = num_symbols * ROUNDING_BITS
+    fewest = max(0, math.ceil((least_bits - rounding) / (8 * _WORD_BYTES)) - 1)
+    most = math.floor((num_symbols * MAX_SYMBOL_BITS + rounding) / (8 * _WORD_BYTES))
+    return _STATE_BYTES + _WORD_BYTES * fewest, _STATE_BYTES + _WORD_BYTES * most
 
 
 class SymbolEncoder:
@@ -81,11 +109,14 @@ class SymbolDecoder:
     """
 
     def __init__(self, tables: EntropyTables, payload: bytes, max_symbols: int) -> None:
-        if len(payload) < 8 or len(payload) % 4:
+        if len(payload) < _STATE_BYTES or len(payload) % _WORD_BYTES:
             raise BitstreamError(
-                f"The coded data has {len(payload)} bytes; it must be 8 or more, in steps of 4."
+                f"The coded data has {len(payload)} bytes; it must be {_STATE_BYTES} or more, "
+                f"in steps of {_WORD_BYTES}."
             )
         self._tables = tables
+        self._num_bytes = len(payload)
+        self._bits_left = 8.0 * (len(payload) - _WORD_BYTES)
         self._decoder = RansDecoder()
         # compressai's decoder does not check for the end of its input. A symbol takes at most one word
         # and an escape at most 15 digits for each digit present, so zeros behind the string keep even
@@ -93,7 +124,15 @@ class SymbolDecoder:
         self._decoder.set_stream(payload + bytes(4 * max_symbols + 16 * len(payload) + 64))
 
     def pop(self, indexes: Tensor) -> Tensor:
-        """The next symbols, int64 and of one dimension like ``indexes``."""
+        """The next symbols, int64 and of one dimension like ``indexes``.
+
+        Raises:
+            BitstreamError: the string has ended before them, or holds what no encoder makes.
+        """
+        parts = [self._pop(part) for part in indexes.cpu().split(_CHUNK)]
+        return torch.cat(parts)
+
+    def _pop(self, indexes: Tensor) -> Tensor:
         tables = self._tables
         symbols = self._decoder.decode_stream(
             indexes.tolist(), tables.cdfs, tables.cdf_lengths, tables.offsets
@@ -101,4 +140,10 @@ class SymbolDecoder:
         symbols = torch.tensor(symbols, dtype=torch.int64)
         if symbols.numel() and int(symbols.abs().max()) > MAX_SYMBOL:
             raise BitstreamError(f"A decoded symbol exceeds {MAX_SYMBOL}: the data is damaged.")
+        self._bits_left -= float(tables.bits(symbols, indexes).sum()) - symbols.numel() * ROUNDING_BITS
+        if self._bits_left < 0:
+            raise BitstreamError(
+                f"The coded data ends before its picture does: it has {self._num_bytes} bytes, and more are "
+                "needed. The data is damaged."
+            )
         return symbols

@@ -37,6 +37,7 @@ def run_tiled(
     *,
     tile: int = 1024,
     overlap: int = 128,
+    on_step: Callable[[], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """``function`` over a picture of any size.
 
@@ -45,6 +46,7 @@ def run_tiled(
         inputs: tensors (1, C, H, W) with the stride in pixels of each.
         output_strides: of what ``function`` gives, in pixels.
         tile, overlap: in pixels, multiples of 64.
+        on_step: called before each tile; what it raises ends the work.
     Returns:
         The outputs for the whole picture. One that fits a single tile is passed through untouched.
     """
@@ -52,11 +54,15 @@ def run_tiled(
     height, width = first.shape[-2] * stride, first.shape[-1] * stride
     rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
     if len(rows) == len(columns) == 1:
+        if on_step is not None:
+            on_step()
         return function(*(tensor for tensor, _ in inputs))
     sums: list[Tensor] = []
     norms = [torch.zeros(height // s, width // s, device=first.device) for s in output_strides]
     for top, bottom in rows:
         for left, right in columns:
+            if on_step is not None:
+                on_step()
             parts = function(*(t[..., top // s : bottom // s, left // s : right // s] for t, s in inputs))
             if not sums:
                 sums = [

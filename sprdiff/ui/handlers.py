@@ -207,16 +207,23 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
     yield Shown(None, status_html(0.0, texts.READING_FILE), True)
 
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
-        report(0.1, texts.READING_SYMBOLS if desk.model.state.phase == "ready" else texts.MODEL_LOADING)
+        note = texts.READING_SYMBOLS
+        report(0.1, note if desk.model.state.phase == "ready" else texts.MODEL_LOADING)
         pipeline = desk.model.get()
 
         def on_coarse(image: Image.Image) -> None:
+            nonlocal note
+            note = texts.DIFFUSION
             emit(("coarse", image, None))
-            report(0.5, texts.DIFFUSION)
+            report(0.5, note)
+
+        # Every step reports, so that a visitor who has left does not keep the model to the end.
+        def on_step() -> None:
+            report(0.5 if note == texts.DIFFUSION else 0.1, note)
 
         with turn(desk.model.lock, report):
             emit(pipeline.inspect(data))
-            decoded = pipeline.decompress(data, on_coarse=on_coarse)
+            decoded = pipeline.decompress(data, on_coarse=on_coarse, on_step=on_step)
             emit(("final", decoded.final, StreamDetail(decoded.info.rate, pipeline.bit_map(data))))
 
     panels: list[dict[str, Any]] = []
