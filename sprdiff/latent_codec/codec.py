@@ -13,7 +13,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from sprdiff.errors import BitstreamError
+from sprdiff.errors import BitstreamError, WeightsError
 from sprdiff.latent_codec.context import Pass, SpaceChannelContext, checkerboard
 from sprdiff.latent_codec.entropy import (
     MAX_SYMBOL,
@@ -157,6 +157,32 @@ class LatentCodec(ModelMixin, ConfigMixin):
         self.log_inverse_gain.set(-log_gain)
         self.y_scale.set(index_of(rms[None] / step_sizes[:, None]).clamp(0, NUM_SCALES - 1))
 
+    # -- exactness ----------------------------------------------------------------------------------
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LatentCodec:
+        """Moves between devices and memory formats, and no change of precision: see :meth:`half`.
+
+        Rounded weights decode other symbols, and nothing would tell: the pictures would be garbage.
+        """
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)
+
+    def half(self) -> LatentCodec:
+        """Weights in half precision, as checkpoints store them: to be saved, not to code with."""
+        return super()._apply(lambda tensor: tensor.half() if tensor.is_floating_point() else tensor)
+
+    def _check_exact(self) -> None:
+        wrong = {p.dtype for p in self.parameters() if p.dtype not in (torch.float32, torch.float64)}
+        if wrong:
+            raise WeightsError(
+                f"The latent codec has weights of {', '.join(map(str, wrong))}, and rounded ones decode "
+                "other symbols: load the checkpoint again, and give only other parts another precision."
+            )
+
     # -- training -----------------------------------------------------------------------------------
 
     def forward(self, y: Tensor, quality: Tensor, rate: RateEstimate) -> LatentOutput:
@@ -213,13 +239,16 @@ class LatentCodec(ModelMixin, ConfigMixin):
         """The symbols that represent y, chosen by true cost.
 
         Args:
-            y: (1, M, H, W) float32, H and W divisible by 4.
+            y: (1, M, H, W), H and W divisible by 4.
             quality: 0 to 255.
             bit_price: squared error, in units of a quantizer step, that saving one bit is worth; 0 rounds
                 to the nearest. The decoder does not know it (rate-distortion optimised quantization).
+        Raises:
+            WeightsError: the weights are not in the precision in which symbols are exact.
         """
+        self._check_exact()
         gain = self.log_gain(torch.tensor([quality], device=y.device)).exp()
-        y_scaled = y * gain
+        y_scaled = y.float() * gain
         z = self.h_a(y_scaled).round().double().clamp(-MAX_SYMBOL, MAX_SYMBOL)
         z_indexes = self._z_indexes(quality, z.shape)
         coded = z_indexes >= self.config.skip_index
@@ -293,13 +322,15 @@ class LatentCodec(ModelMixin, ConfigMixin):
         Raises:
             BitstreamError: the string is not one of this codec: too short or too long for a y of that size,
                 which is found before anything is allocated for it, or not the string of what it decodes to.
+            WeightsError: the weights are not in the precision in which symbols are exact.
         """
         fewest, most = self.payload_limits(quality, height, width)
         if not fewest <= len(payload) <= most:
             raise BitstreamError(
-                f"The coded data has {len(payload)} bytes; a latent of {width} x {height} takes {fewest} to {most} "
-                f"at quality {quality}."
+                f"The coded data has {len(payload)} bytes; a latent of {width} x {height} takes {fewest} to "
+                f"{most} at quality {quality}."
             )
+        self._check_exact()
         config = self.config
         z_shape = (1, config.hyper_channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
         decoder = SymbolDecoder(self.tables, payload, self._num_symbols(height, width))
