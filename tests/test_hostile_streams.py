@@ -1,4 +1,4 @@
-"""Streams that nobody's encoder made, and pipelines that somebody has moved: bounded work, no silent garbage."""
+"""Streams that no encoder made, and pipelines that somebody has moved: bounded work, no garbage."""
 
 from __future__ import annotations
 
