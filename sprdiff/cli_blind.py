@@ -83,7 +83,7 @@ def blind(
 def blind_results(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILES", help="CSV files of reviewers."),
+        typer.Argument(metavar="FILES", help="CSV files of reviewers, or .jsonl of serve --votes."),
     ],
     out: Annotated[Path | None, typer.Option(help="Also the table as a .csv file.")] = None,
     as_json: Json = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sprdiff.cli_options import MaxPixels, Model
+from sprdiff.files import check_folder
 from sprdiff.weights import default_checkpoint
 
 if TYPE_CHECKING:
@@ -26,9 +27,15 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT", help="Port to listen on.")] = 7860,
     max_pixels: MaxPixels = PAGE_PIXELS,
+    votes: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps the answers of blind tests; without it, nothing is kept."),
+    ] = None,
     share: Annotated[bool, typer.Option("--share", help="Ask gradio for a public link.")] = False,
 ) -> None:
     """Serve the page; the model is loaded once it is up."""
+    if votes is not None:
+        check_folder(votes)
     # Read by gradio when it is imported, so the page is imported only now.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
@@ -47,5 +54,5 @@ def serve(
 
     # Of a folder the name is enough; of a repository, owner and revision tell which it is.
     name = Path(checkpoint).name if Path(checkpoint).is_dir() else checkpoint
-    app = build_app(load, model_name=name)
+    app = build_app(load, model_name=name, votes=votes)
     app.launch(server_name=host, server_port=port, share=share, **launch_options())

@@ -22,7 +22,7 @@ import sprdiff
 from sprdiff.blind import folder as blind_folder
 from sprdiff.blind import results
 from sprdiff.blind.trials import draw_trials, questions
-from sprdiff.blind.votes import Vote, csv_text, read_votes, without_repetitions
+from sprdiff.blind.votes import Vote, csv_text, json_line, read_votes, without_repetitions
 from sprdiff.cli import main
 from sprdiff.errors import SettingsError
 from sprdiff.methods import METHODS
@@ -113,9 +113,10 @@ VOTES = [
 ]
 
 
-def test_votes_come_back_from_a_file(tmp_path):
+def test_votes_come_back_from_both_kinds_of_file(tmp_path):
     (tmp_path / "v.csv").write_text(csv_text(VOTES))
-    assert read_votes(tmp_path / "v.csv") == VOTES
+    (tmp_path / "v.jsonl").write_text("".join(map(json_line, VOTES)))
+    assert read_votes(tmp_path / "v.csv") == read_votes(tmp_path / "v.jsonl") == VOTES
 
 
 def test_a_spreadsheet_may_have_saved_the_file_again(tmp_path):
@@ -134,6 +135,8 @@ def test_a_spreadsheet_may_have_saved_the_file_again(tmp_path):
         ("v.csv", csv_text(VOTES[:1]).replace("webp,avif\n", "webp,jpeg\n").encode(), "line 2: nearer.*jpeg"),
         ("v.csv", csv_text(VOTES[:1]).replace("avif,webp,avif", "avif,avif,avif").encode(), "two different"),
         ("v.csv", csv_text(VOTES[:1]).encode() + b"s,r,2,a.png,avif\n", "line 3: not a vote"),
+        ("v.jsonl", b'{"study": 1\n', "line 1: not JSON"),
+        ("v.jsonl", json_line(VOTES[0]).encode() + b"[]\n", "line 2: not a vote"),
     ],
 )
 def test_what_is_no_vote_is_refused_with_its_line(name, data, message, tmp_path):

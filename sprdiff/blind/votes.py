@@ -1,9 +1,10 @@
-"""Answers of blind tests as CSV files, which reviewers send."""
+"""Answers of blind tests as files: CSV, which reviewers send, and JSON Lines, which the page keeps."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -41,6 +42,11 @@ class Vote:
 COLUMNS = tuple(field.name for field in fields(Vote))
 
 
+def json_line(vote: Vote) -> str:
+    """The vote as one line of JSON, with its end."""
+    return json.dumps(asdict(vote)) + "\n"
+
+
 def csv_text(votes: Iterable[Vote]) -> str:
     """The votes as CSV with a header."""
     text = io.StringIO()
@@ -51,7 +57,7 @@ def csv_text(votes: Iterable[Vote]) -> str:
 
 
 def read_votes(path: Path) -> list[Vote]:
-    """The votes of a CSV file, also one that a spreadsheet has saved again.
+    """The votes of a CSV file, also one that a spreadsheet has saved again, or of one that ends in .jsonl.
 
     Raises:
         SettingsError: no such file, or a line in it is no vote; the message names the line.
@@ -62,6 +68,9 @@ def read_votes(path: Path) -> list[Vote]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not text in UTF-8.") from error
+    if path.suffix.lower() == ".jsonl":
+        lines = enumerate(text.splitlines(), 1)
+        return [_from_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     head = text.partition("\n")[0]
     # Spreadsheets separate by semicolons where the comma is the decimal sign.
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in head else ",")
@@ -78,6 +87,15 @@ def without_repetitions(votes: Iterable[Vote]) -> tuple[list[Vote], int]:
         repeated += key in first
         first.setdefault(key, vote)
     return list(first.values()), repeated
+
+
+def _from_json(line: str, where: str) -> Vote:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise SettingsError(f"{where}: not JSON.") from error
+    values = row if isinstance(row, dict) else {}
+    return _vote({key: str(value) for key, value in values.items()}, where)
 
 
 def _check_columns(found: Sequence[str], path: Path) -> None:

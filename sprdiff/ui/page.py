@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from sprdiff.ui import parts, texts
 from sprdiff.ui.api import build_api
+from sprdiff.ui.blind_tab import build_blind_tab
 from sprdiff.ui.compare_tab import EXAMPLES, build_compare_tab
 from sprdiff.ui.decode_tab import build_decode_tab
 from sprdiff.ui.desk import Desk
@@ -26,12 +28,15 @@ MAX_UPLOAD = "64mb"
 CACHE_SECONDS = 6 * 3600
 
 
-def build_app(pipeline_loader: Callable[[], SPRDiffPipeline], *, model_name: str) -> gr.Blocks:
+def build_app(
+    pipeline_loader: Callable[[], SPRDiffPipeline], *, model_name: str, votes: Path | None = None
+) -> gr.Blocks:
     """The page, not launched; see ``launch_options``.
 
     Args:
         pipeline_loader: makes the pipeline; called in the background once the page is first opened.
         model_name: what the page calls the model.
+        votes: folder that keeps the answers of blind tests; without it they stay in the browser.
     """
     desk = Desk(pipeline_loader, model_name)
     with gr.Blocks(
@@ -56,6 +61,8 @@ def build_app(pipeline_loader: Callable[[], SPRDiffPipeline], *, model_name: str
                 build_sweep_tab(desk, compare.picture)
             with gr.Tab("Decode", id="decode"):
                 build_decode_tab(desk)
+            with gr.Tab("Blind test", id="blind") as blind:
+                build_blind_tab(blind, desk, votes)
             with gr.Tab("Published", id="published") as published:
                 build_published_tab(published)
             with gr.Tab("How it works", id="how"):

@@ -20,6 +20,7 @@ from sprdiff.ui import texts
 if TYPE_CHECKING:
     from PIL import Image
 
+    from sprdiff.blind.trials import Trial
 
 FINISHED_RUNS = 12
 
@@ -49,12 +50,14 @@ class Session:
         run_folder: within it, for those of the current run.
         shown: label and PNG of every panel on view, by panel id.
         on_view: the finished run that the viewer shows; None while there is none.
+        study: id and rounds of the blind test that was opened last.
     """
 
     def __init__(self) -> None:
         self.shown: dict[str, tuple[str, str]] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="sprdiff-page-"))
         self.on_view: Finished | None = None
+        self.study: tuple[str, list[list[Trial]]] | None = None
         self._finished: OrderedDict[tuple, Finished] = OrderedDict()
         self._stop = threading.Event()
         self.run_folder = self.folder
@@ -91,6 +94,11 @@ class Session:
             self.on_view = found
             self.show(found.value["panels"])
         return found
+
+    @property
+    def finished_runs(self) -> list[Finished]:
+        """Those that are kept, the oldest first."""
+        return list(self._finished.values())
 
     def show(self, panels: Sequence[dict[str, Any]]) -> None:
         """Keeps in mind which panels are on view."""

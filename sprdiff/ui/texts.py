@@ -125,6 +125,16 @@ API_COMPARE = (
     "Compares SPRDiff and the named codecs under one budget: a row per method, and every file and picture."
 )
 
+BLIND_LEAD = (
+    "Two reconstructions of a picture that you have compared, each within the same budget of bytes and "
+    "without its name: which is nearer to the original?"
+)
+BLIND_NOT_KEPT = "Your answers stay in this browser."
+BLIND_KEPT = (
+    "The answers are kept on this server, with the names of the methods and without yours or your pictures'."
+)
+BLIND_EMPTY = "Compare a picture first, with at least two methods whose files fit the budget."
+
 HOW_LEAD = (
     "SPRDiff spends its few hundred bytes on what a picture shows, not on its pixels, and lets a diffusion"
     " model draw the rest. The file holds one small integer grid. Everything else is made again by the "

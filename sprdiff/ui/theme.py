@@ -9,6 +9,7 @@ import base64
 
 import gradio as gr
 
+from sprdiff.blind.study import TEMPLATES
 from sprdiff.ui.parts import STATIC, static_text
 
 FONT_FILE = STATIC / "fonts" / "archivo-latin-wdth-normal.woff2"
@@ -67,7 +68,7 @@ def build_css() -> str:
         f"@font-face{{font-family:{FONT};font-weight:100 900;font-stretch:62% 125%;font-display:swap;"
         f"src:url(data:font/woff2;base64,{font}) format('woff2')}}\n"
     )
-    return face + static_text("page.css")
+    return face + static_text("page.css") + (TEMPLATES / "study.css").read_text(encoding="utf-8")
 
 
 def _both(name: str, value: str) -> dict[str, str]:

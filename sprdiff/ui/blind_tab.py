@@ -1,0 +1,140 @@
+"""The Blind test tab: which of two unlabelled pictures of the visitor's own comparisons is nearer?"""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from sprdiff.files import write_file
+from sprdiff.ui import handlers, parts, texts
+from sprdiff.ui.desk import Desk
+from sprdiff.ui.sessions import Finished, Session, file_data
+
+if TYPE_CHECKING:
+    from sprdiff.blind.study import StudyPicture
+
+ROUNDS = 8
+"""Draws of one study: who starts again seldom gets the same."""
+
+
+def build_blind_tab(tab: gr.Tab, desk: Desk, votes: Path | None) -> None:
+    """Lays out the tab; a study is made whenever it is opened.
+
+    Args:
+        votes: folder that keeps the answers, one JSON line each; without it they stay in the browser.
+    """
+    from sprdiff.blind.study import TEMPLATES
+
+    lead = texts.BLIND_LEAD + " " + (texts.BLIND_KEPT if votes else texts.BLIND_NOT_KEPT)
+    parts.note(lead)
+    template = (TEMPLATES / "study.html").read_text(encoding="utf-8")
+    study = gr.HTML(
+        None,
+        html_template=f'{template}<p class="blind-empty">{html.escape(texts.BLIND_EMPTY)}</p>',
+        js_on_load=(TEMPLATES / "study.js").read_text(encoding="utf-8") + parts.static_text("blind.js"),
+        apply_default_css=False,
+        elem_id="blind",
+    )
+
+    def on_open(request: gr.Request) -> dict[str, Any] | None:
+        with handlers.clear_errors():
+            return open_study(desk.sessions.of(request.session_hash))
+
+    def on_ended(event: gr.EventData, request: gr.Request) -> None:
+        if votes is not None:
+            with handlers.clear_errors():
+                keep_votes(desk.sessions.of(request.session_hash), event._data, votes)
+
+    tab.select(on_open, None, study, **parts.QUIET)
+    study.ended(on_ended, None, None, **parts.QUIET)
+
+
+def open_study(session: Session) -> dict[str, Any] | None:
+    """A study of the visitor's finished comparisons at the budget of the one on view.
+
+    Returns:
+        What ``study_data`` made; None where no comparison with two methods within the budget is there.
+    """
+    from sprdiff.blind.study import draw_rounds, study_data, study_id
+    from sprdiff.blind.trials import TRIALS, questions
+    from sprdiff.methods import METHODS
+
+    session.study = None
+    if session.on_view is None:
+        return None
+    budget = session.on_view.record["target_bpp"]
+    runs = [run for run in session.finished_runs if run.record["target_bpp"] == budget]
+    # A picture that was compared again is there once, as it was compared last.
+    pictures = {picture.name: picture for picture in map(_picture, runs)}
+    shown = [picture for picture in pictures.values() if len(picture.reconstructions) >= 2]
+    possible = len(questions({picture.name: list(picture.reconstructions) for picture in shown}))
+    if not possible:
+        return None
+    content = [
+        [run.record["source"], [row["picture_sha256"] for row in run.record["results"]]] for run in runs
+    ]
+    study = study_id(budget, content)
+    rounds = draw_rounds(shown, min(TRIALS, possible), ROUNDS, study)
+    session.study = (study, rounds)
+    return study_data(study, shown, rounds, METHODS)
+
+
+def _picture(run: Finished) -> StudyPicture:
+    from sprdiff.blind.study import StudyPicture
+
+    within = [row for row in run.record["results"] if not row["over_budget"]]
+    return StudyPicture(
+        run.record["source"],
+        file_data(run.folder / run.record["original"]),
+        {row["method"]: file_data(run.folder / row["picture"]) for row in within},
+    )
+
+
+def keep_votes(session: Session, taken: Any, folder: Path) -> None:
+    """Write the answers of one run through the session's study, as one file of JSON lines.
+
+    A picture's name is the visitor's own affair, and none is written: pictures are numbered.
+
+    Args:
+        taken: of the browser: ``study``, ``run``, ``round`` and ``answers``; what does not fit is left out.
+        folder: made if it is missing.
+    """
+    from sprdiff.blind.votes import Vote, json_line
+
+    if session.study is None or not isinstance(taken, dict):
+        return
+    study, rounds = session.study
+    number, answers, run = taken.get("round"), taken.get("answers"), taken.get("run")
+    fits = (
+        taken.get("study") == study
+        and type(number) is int
+        and 0 <= number < len(rounds)
+        and isinstance(answers, list)
+        and len(answers) == len(rounds[number])
+        and all(answer in ("left", "right") for answer in answers)
+        and isinstance(run, str)
+        and len(run) == 16
+        and all(digit in "0123456789abcdef" for digit in run)
+    )
+    if not fits:
+        return
+    names = sorted({trial.picture for trials in rounds for trial in trials})
+    lines = [
+        json_line(
+            Vote(
+                study,
+                run,
+                place,
+                f"picture {names.index(trial.picture) + 1}",
+                trial.left,
+                trial.right,
+                getattr(trial, answer),
+            )
+        )
+        for place, (trial, answer) in enumerate(zip(rounds[number], answers, strict=True), 1)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / f"{study}-{run}.jsonl", "".join(lines))
