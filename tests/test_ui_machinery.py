@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +21,8 @@ from sprdiff.ui import build_app, jobs, launch_options, texts
 from sprdiff.ui.compare_tab import baseline_choices
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.model import BackgroundModel
-from sprdiff.ui.sessions import Sessions
+from sprdiff.ui.scratch import KEPT_SECONDS, Scratch, remove_abandoned
+from sprdiff.ui.sessions import IDLE_SECONDS, Sessions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BPP = 0.2
@@ -127,7 +133,7 @@ def test_errors_of_the_work_reach_the_follower():
 
 
 def test_a_session_takes_its_files_with_it(photo):
-    sessions = Sessions()
+    sessions = Sessions(Scratch())
     session = sessions.of("one")
     assert sessions.of("one") is session and sessions.of("two") is not session
     path = Path(session.save_picture(photo, "a")["path"])
@@ -140,6 +146,55 @@ def test_a_session_takes_its_files_with_it(photo):
         session.save_bytes(b"late", "a", ".spr")
     for name in ("one", "two"):
         sessions.close(name)
+
+
+def test_a_session_that_nobody_uses_is_closed(monkeypatch):
+    sessions = Sessions(Scratch())
+    session = sessions.of("one")
+    session.used -= IDLE_SECONDS - 60
+    sessions.of("two")
+    assert session.folder.exists(), "not yet"
+    session.used -= 120
+    sessions.of("two")
+    assert not session.folder.exists()
+
+
+def test_answers_are_removed_after_an_hour():
+    scratch = Scratch()
+    old, young = scratch.answer_folder(), scratch.answer_folder()
+    page = scratch.new_folder("page")
+    long_ago = time.time() - KEPT_SECONDS - 1
+    for folder in (old, page):
+        os.utime(folder, (long_ago, long_ago))
+    scratch.answer_folder()
+    assert not old.exists() and young.exists() and page.exists()
+    scratch.close()
+    assert not scratch.folder.exists()
+
+
+def test_a_killed_servers_files_go_when_another_begins(tmp_path, monkeypatch):
+    script = (
+        "import sys, time; from sprdiff.ui.scratch import Scratch; s = Scratch(); "
+        "(s.new_folder('page') / 'a.png').write_bytes(b'x'); print(s.folder, flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    servers = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        dead, alive = (Path(server.stdout.readline().strip()) for server in servers)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        remove_abandoned()
+        assert dead.exists() and alive.exists()
+        servers[0].kill()
+        servers[0].wait()
+        remove_abandoned()
+        assert not dead.exists() and (alive / ".alive").exists()
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
 
 
 # ---- programs ----------------------------------------------------------------------------------------------
@@ -189,3 +244,30 @@ def test_baseline_choices_are_known_methods():
     from sprdiff.methods import METHODS
 
     assert {method for _, method in baseline_choices()} <= set(METHODS)
+
+
+def test_calls_that_nobody_waits_for_are_not_made():
+    """A client that leaves while its call is queued takes its place in the queue with it."""
+    pipeline = FakePipeline(seconds=0.4)
+    app = build_app(lambda: pipeline, model_name="fake")
+    _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        script = (
+            "import sys; from gradio_client import Client, handle_file; "
+            "c = Client(sys.argv[1], verbose=False); "
+            "jobs = [c.submit(handle_file(sys.argv[2]), 0.2, api_name='/compress') for _ in range(12)]; "
+            "jobs[0].result(); print('first', flush=True); jobs[-1].result()"
+        )
+        picture = str(REPOSITORY / "assets/examples/chelsea.png")
+        left = subprocess.Popen(
+            [sys.executable, "-c", script, address, picture], stdout=subprocess.PIPE, text=True
+        )
+        assert left.stdout.readline() == "first\n"
+        left.kill()
+        left.wait()
+        # Whoever comes next waits for the one that is going on, and none of the others is made afterwards.
+        Client(address, verbose=False).predict(handle_file(picture), 0.2, api_name="/compress")
+        time.sleep(12 * pipeline.seconds)
+        assert pipeline.calls["encode"] <= 6
+    finally:
+        app.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,9 @@ def build_api(desk: Desk) -> None:
         with handlers.clear_errors():
             return compare_file(desk, image, target_bpp, methods)
 
-    options = {"concurrency_limit": None, "show_progress": "hidden"}
+    # One at a time: the others wait in gradio's queue, which is finite, takes up no thread, and forgets those
+    # whose clients have left.
+    options = {"concurrency_limit": 1, "concurrency_id": "api", "show_progress": "hidden"}
     endpoints["compress"].click(
         compress,
         [image, target_bpp],
@@ -85,7 +86,7 @@ def compress_file(desk: Desk, path: str | None, target_bpp: float) -> tuple[str,
     pipeline = desk.model.get()
     with desk.model.lock:
         encoded = pipeline.encode(image, target_bpp=handlers.check_target(target_bpp))
-    file = _new_folder() / f"{file_stem(Path(path).stem)}.spr"
+    file = desk.scratch.answer_folder() / f"{file_stem(Path(path).stem)}.spr"
     file.write_bytes(encoded.data)
     return str(file), {
         "bytes": len(encoded.data),
@@ -112,7 +113,7 @@ def decompress_file(desk: Desk, path: str | None) -> tuple[str, str, dict[str, A
     pipeline = desk.model.get()
     with desk.model.lock:
         decoded = pipeline.decompress(data)
-    folder = _new_folder()
+    folder = desk.scratch.answer_folder()
     coarse, final = folder / "coarse.png", folder / "final.png"
     save_png(decoded.coarse, coarse)
     save_png(decoded.final, final)
@@ -132,7 +133,7 @@ def compare_file(
 
     image = load_image(_given(path))
     pipeline = desk.model.get()
-    folder = _new_folder()
+    folder = desk.scratch.answer_folder()
     record = write_comparison(
         image,
         folder,
@@ -150,7 +151,3 @@ def _given(path: str | None) -> str:
     if not path:
         raise SettingsError("No file was given.")
     return path
-
-
-def _new_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="sprdiff-api-"))

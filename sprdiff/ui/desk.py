@@ -17,6 +17,7 @@ from sprdiff.ui import texts
 from sprdiff.ui.jobs import turn
 from sprdiff.ui.model import BackgroundModel
 from sprdiff.ui.panels import METRIC_IDS
+from sprdiff.ui.scratch import Scratch
 from sprdiff.ui.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Desk:
 
     def __init__(self, loader: Callable[[], SPRDiffPipeline], model_name: str) -> None:
         self.model = BackgroundModel(loader, model_name, warm_up)
-        self.sessions = Sessions()
+        self.scratch = Scratch()
+        self.sessions = Sessions(self.scratch)
         # Apart from the model's: a deep metric takes hundreds of megabytes and every core, and it keeps the
         # features of one original.
         self._measuring = threading.Lock()

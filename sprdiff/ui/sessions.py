@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sprdiff.errors import SettingsError
 from sprdiff.ui import texts
+from sprdiff.ui.scratch import Scratch
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sprdiff.blind.trials import Trial
 
 FINISHED_RUNS = 12
+IDLE_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Finished:
 class Session:
     """Files of one page, removed with it.
 
+    Args:
+        folder: for its files; a new temporary one without it.
     Attributes:
         folder: for its files.
         run_folder: within it, for those of the current run.
@@ -53,9 +58,10 @@ class Session:
         study: id and rounds of the blind test that was opened last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.shown: dict[str, tuple[str, str]] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="sprdiff-page-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="sprdiff-page-")) if folder is None else folder
+        self.used = time.monotonic()
         self.on_view: Finished | None = None
         self.study: tuple[str, list[list[Trial]]] | None = None
         self._finished: OrderedDict[tuple, Finished] = OrderedDict()
@@ -151,18 +157,33 @@ class Session:
 
 
 class Sessions:
-    """Sessions by gradio's session hash."""
+    """Sessions by gradio's session hash.
 
-    def __init__(self) -> None:
+    Args:
+        scratch: where their folders lie.
+    """
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
     def of(self, session_hash: str | None) -> Session:
+        """The one of a page, made at its first call; those that nobody has used for hours are closed.
+
+        A browser says when a page is closed, other clients need not.
+        """
         key = session_hash or ""
+        now = time.monotonic()
         with self._lock:
+            idle = [each for each, session in self._sessions.items() if now - session.used > IDLE_SECONDS]
+            for each in idle:
+                self._sessions.pop(each).close()
             if key not in self._sessions:
-                self._sessions[key] = Session()
-            return self._sessions[key]
+                self._sessions[key] = Session(self._scratch.new_folder("page"))
+            session = self._sessions[key]
+            session.used = now
+            return session
 
     def close(self, session_hash: str | None) -> None:
         with self._lock:
