@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -146,6 +148,20 @@ def test_spans_cover_everything_on_the_grid(length):
         assert stop - start <= 256
         covered[start:stop] += 1
     assert covered.min() >= 1
+
+
+def test_tiles_are_few_even_and_overlap():
+    for length in range(1088, 16384, 64):
+        check_spans(length, spans(length, 1024, 128))
+
+
+def check_spans(length: int, found: list[tuple[int, int]]) -> None:
+    assert found[0][0] == 0 and found[-1][1] == length
+    sizes = {stop - start for start, stop in found}
+    assert len(sizes) == 1 and sizes.pop() <= 1024
+    assert all(before[1] - after[0] >= 128 for before, after in itertools.pairwise(found))
+    # At most two steps of the grid more for each tile than the overlaps ask for.
+    assert sum(stop - start for start, stop in found) <= length + (128 + 64) * len(found)
 
 
 def test_tiles_blend_to_the_whole():

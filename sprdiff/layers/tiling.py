@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,11 +13,22 @@ GRID = 64
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """(start, stop) of tiles that cover ``length`` pixels, all on the grid; one span if it fits a tile."""
+    """(start, stop) of tiles that cover ``length`` pixels, all on the grid; one span if it fits a tile.
+
+    As few as can be, and as even: full tiles, of which the last one lay almost wholly over the one before,
+    made three times the work of a picture just larger than a tile.
+
+    Args:
+        length: in pixels, divisible by GRID.
+        tile: the largest length of a span.
+        overlap: the least of two neighbours.
+    """
     if length <= tile:
         return [(0, length)]
-    starts = [*range(0, length - tile, tile - overlap), length - tile]
-    return [(start, start + tile) for start in starts]
+    count = math.ceil((length - overlap) / (tile - overlap))
+    size = math.ceil((length + (count - 1) * overlap) / count / GRID) * GRID
+    starts = [round((length - size) * place / (count - 1) / GRID) * GRID for place in range(count)]
+    return [(start, start + size) for start in starts]
 
 
 def _ramp(start: int, stop: int, length: int, overlap: int, stride: int) -> Tensor:
