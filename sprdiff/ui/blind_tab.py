@@ -29,7 +29,7 @@ def build_blind_tab(tab: gr.Tab, desk: Desk, votes: Path | None) -> None:
     from sprdiff.blind.study import TEMPLATES
 
     lead = texts.BLIND_LEAD + " " + (texts.BLIND_KEPT if votes else texts.BLIND_NOT_KEPT)
-    parts.note(lead)
+    gr.HTML(f'<p class="note tab-lead">{html.escape(lead)}</p>', js_on_load=None, apply_default_css=False)
     template = (TEMPLATES / "study.html").read_text(encoding="utf-8")
     study = gr.HTML(
         None,

@@ -13,7 +13,7 @@ from sprdiff.ui.published import published_value
 def build_published_tab(tab: gr.Tab) -> None:
     """Lays out the tab; its curves are read when it is first opened."""
     gr.HTML(
-        f'<p class="note published-lead">{html.escape(texts.PUBLISHED_NOTE)}</p>',
+        f'<p class="note tab-lead">{html.escape(texts.PUBLISHED_NOTE)}</p>',
         js_on_load=None,
         apply_default_css=False,
     )
