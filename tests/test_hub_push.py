@@ -288,7 +288,9 @@ def test_a_space_holds_the_page_and_is_updated(tmp_path: Path):
 def test_the_page_takes_what_the_commands_take(monkeypatch: pytest.MonkeyPatch):
     served = []
     page = SimpleNamespace(launch=lambda **options: None)
-    monkeypatch.setattr("sprdiff.ui.build_app", lambda load, model_name: served.append(model_name) or page)
+    monkeypatch.setattr(
+        "sprdiff.ui.build_app", lambda load, model_name, votes: served.append(model_name) or page
+    )
     monkeypatch.setenv(MODEL_VARIABLE, "owner/name@v1")
     for arguments in ([], ["--model", "owner/other"], ["--model", str(embedded_checkpoint())]):
         assert main(["serve", *arguments]) == 0

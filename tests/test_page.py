@@ -217,35 +217,6 @@ def test_all_pictures_come_before_a_number_that_takes_long(page, photo_file, mon
     page.wait(lambda: beside("LPIPS") == beside("DISTS") == there and page.idle(), "the last number")
 
 
-def test_a_blind_test_of_what_was_compared(page, photo_file):
-    page.tab("Blind test")
-    page.wait(lambda: page.find("#blind .blind-empty").is_displayed(), "the request to compare first")
-    page.tab("Compare")
-    page.choose(photo_file)
-    page.set_bpp(BPP)
-    page.compare()
-    page.tab("Blind test")
-    page.wait(lambda: page.count("#blind .blind.ready") == 1, "the first question")
-    assert not page.find("#blind .blind-empty").is_displayed()
-    shown = page.find("#blind").text
-    assert not any(name in shown for name in ("SPRDiff", "AVIF", "WebP", "JPEG"))
-    for trial in range(1, 11):
-        page.wait(
-            lambda trial=trial: (
-                page.count("#blind .blind.ready") == 1
-                and page.find("#blind .b-count").text == f"{trial} of 10"
-            ),
-            f"question {trial}",
-        )
-        ActionChains(page.driver).send_keys(Keys.ARROW_LEFT if trial % 2 else Keys.ARROW_RIGHT).perform()
-    page.wait(lambda: "Thank you: 10 answers" in page.find("#blind .b-result").text, "the result")
-    assert "JPEG" in page.find("#blind .b-result").text
-    # Left and opened again, it is the same study, and its answers are there.
-    page.tab("Compare")
-    page.tab("Blind test")
-    page.wait(lambda: "Thank you: 10 answers" in page.find("#blind .b-result").text, "the same result")
-
-
 def test_upload_run_and_see_seven_pictures_that_are_their_files(page, photo_file):
     page.choose(photo_file)
     page.set_bpp(BPP)
@@ -696,3 +667,32 @@ def test_published_curves_are_chosen_by_set_metric_and_method(page):
     assert page.find(".published h2").text == "DIV2K"
     labels = page.run("return [...document.querySelectorAll('.p-metrics button')].map(b => b.textContent)")
     assert "LPIPS (VGG)" not in labels and "LPIPS (AlexNet)" in labels
+
+
+def test_a_blind_test_of_what_was_compared(page, photo_file):
+    page.tab("Blind test")
+    page.wait(lambda: page.find("#blind .blind-empty").is_displayed(), "the request to compare first")
+    page.tab("Compare")
+    page.choose(photo_file)
+    page.set_bpp(BPP)
+    page.compare()
+    page.tab("Blind test")
+    page.wait(lambda: page.count("#blind .blind.ready") == 1, "the first question")
+    assert not page.find("#blind .blind-empty").is_displayed()
+    shown = page.find("#blind").text
+    assert not any(name in shown for name in ("SPRDiff", "AVIF", "WebP", "JPEG"))
+    for trial in range(1, 11):
+        page.wait(
+            lambda trial=trial: (
+                page.count("#blind .blind.ready") == 1
+                and page.find("#blind .b-count").text == f"{trial} of 10"
+            ),
+            f"question {trial}",
+        )
+        ActionChains(page.driver).send_keys(Keys.ARROW_LEFT if trial % 2 else Keys.ARROW_RIGHT).perform()
+    page.wait(lambda: "Thank you: 10 answers" in page.find("#blind .b-result").text, "the result")
+    assert "JPEG" in page.find("#blind .b-result").text
+    # Left and opened again, it is the same study, and its answers are there.
+    page.tab("Compare")
+    page.tab("Blind test")
+    page.wait(lambda: "Thank you: 10 answers" in page.find("#blind .b-result").text, "the same result")

@@ -127,7 +127,7 @@ API_COMPARE = (
 
 BLIND_LEAD = (
     "Two reconstructions of a picture that you have compared, each within the same budget of bytes and "
-    "without its name: which is nearer to the original?"
+    "without its name: say which is nearer to the original."
 )
 BLIND_NOT_KEPT = "Your answers stay in this browser."
 BLIND_KEPT = (
