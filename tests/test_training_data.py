@@ -155,3 +155,31 @@ def test_held_out_pictures_are_not_trained_on(photos):
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(InputImageError, match="at least 2 pictures"):
         list_images(tmp_path)
+
+
+def test_crops_may_be_reduced_turned_and_tinted(tmp_path):
+    """Of a picture with columns of one colour each: what each setting does to it can be seen."""
+    columns = np.repeat(np.linspace(60, 180, 128).astype(np.uint8)[None, :, None], 128, 0).repeat(3, 2)
+    columns[..., 2] = 120
+    Image.fromarray(columns).save(tmp_path / "0.png")
+    Image.fromarray(columns).save(tmp_path / "1.png")
+    paths = list_images(tmp_path)
+
+    def batch(count: int = 40, **settings: float) -> torch.Tensor:
+        return Crops(paths, 64, 1.0, 5, **settings).batch(count)
+
+    def steepness(crops: torch.Tensor, axis: int) -> torch.Tensor:
+        return crops[:, :1].diff(dim=axis).abs().mean((1, 2, 3))
+
+    plain = batch()
+    assert torch.equal(plain, batch(min_zoom=1.0, turned=0.0, tint=0.0))
+    reduced = steepness(batch(min_zoom=0.5), 3) / steepness(plain, 3).mean()
+    # Half of them by a factor between one and two, the largest that the picture allows.
+    assert 0.3 < (reduced > 1.15).float().mean() < 0.6 and 1.7 < reduced.max() < 2.1
+    turned = steepness(batch(turned=0.5), 3) < 0.1 * steepness(plain, 3).mean()
+    assert 0.3 < turned.float().mean() < 0.7 and torch.all(steepness(batch(turned=1.0), 2) > 0)
+    tinted = batch(tint=0.3)
+    assert tinted.min() >= -1 and tinted.max() <= 1
+    means = tinted.mean((1, 2, 3)).std() / plain.mean((1, 2, 3)).std()
+    assert means > 1.5, "brighter and darker"
+    assert torch.equal(tinted, batch(tint=0.3)), "by the seed"

@@ -18,6 +18,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torchvision.transforms.v2.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
 
 from sprdiff.errors import InputImageError, SettingsError
 from sprdiff.images import load_image
@@ -187,15 +193,20 @@ def _size(place: Place) -> tuple[int, int] | None:
 
 
 class Crops:
-    """An endless source of random crops: flipped, and half of them enlarged.
+    """An endless source of random crops: flipped, and half of them resized.
 
     The photographs at hand are small, so a native crop holds more detail per pixel than a crop of a
-    larger photograph; enlarging some by up to ``max_zoom`` brings the statistics nearer to those.
+    larger photograph; enlarging some by up to ``max_zoom`` brings the statistics nearer to those. Reducing
+    some to ``min_zoom``, turning and tinting make more of few photographs.
 
     Args:
         paths: pictures to read; one that turns out damaged is passed over with a warning.
         size: side of a crop in pixels.
-        max_zoom: largest enlargement; 1 for native crops only.
+        max_zoom: largest enlargement; 1 for none.
+        min_zoom: strongest reduction, as far as a picture is large enough; 1 for none.
+        turned: the share of crops that are transposed, so that with the flips all directions occur.
+        tint: how far brightness, contrast and saturation may be from 1, and ten times the hue from 0, in the
+            units of :class:`torchvision.transforms.v2.ColorJitter`; 0 for colours as they are.
         seed: of the choices of :meth:`batch`.
         graphics: the share of crops that are drawn pictures (text, shapes, flat colours) instead.
         sources: how many times as often a picture is wanted as others, by the name of a folder above it; 0 to
@@ -213,10 +224,15 @@ class Crops:
         seed: int = 0,
         graphics: float = 0.0,
         sources: Mapping[str, float] = MappingProxyType({}),
+        *,
+        min_zoom: float = 1.0,
+        turned: float = 0.0,
+        tint: float = 0.0,
     ) -> None:
         self.images = Photographs(paths, size)
         self.size = size
-        self.max_zoom = max_zoom
+        self.max_zoom, self.min_zoom = max_zoom, min_zoom
+        self.turned, self.tint = turned, tint
         self.graphics = graphics
         self.random = np.random.default_rng(seed)
         # Crops are drawn in proportion to the area of a picture.
@@ -236,17 +252,30 @@ class Crops:
         if random.random() < self.graphics:
             return to_pixels(draw_graphic(random, self.size))
         image = self._image(random)
-        zoomed = self.max_zoom > 1 and random.random() < 0.5
-        side = round(self.size / random.uniform(1, self.max_zoom)) if zoomed else self.size
+        # Numbers are drawn only for what is asked for: earlier settings go on giving the crops they gave.
+        zoomed = (self.max_zoom > 1 or self.min_zoom < 1) and random.random() < 0.5
+        side = self._side(image, random) if zoomed else self.size
         top = random.integers(image.shape[0] - side + 1)
         left = random.integers(image.shape[1] - side + 1)
         crop = image[top : top + side, left : left + side]
         if random.random() < 0.5:
             crop = crop[:, ::-1]
+        if self.turned and random.random() < self.turned:
+            crop = crop.swapaxes(0, 1)
         tensor = to_pixels(crop)
         if side != self.size:
-            tensor = F.interpolate(tensor[None], size=(self.size, self.size), mode="bicubic")[0].clamp_(-1, 1)
-        return tensor
+            size = (self.size, self.size)
+            tensor = F.interpolate(tensor[None], size=size, mode="bicubic", antialias=side > self.size)[0]
+            tensor.clamp_(-1, 1)
+        return tinted(tensor, self.tint, random) if self.tint else tensor
+
+    def _side(self, image: np.ndarray, random: np.random.Generator) -> int:
+        """Of what becomes a crop, in the picture's own pixels."""
+        if self.min_zoom == 1:
+            return round(self.size / random.uniform(1, self.max_zoom))
+        # Even in the logarithm: half as large is as far as twice as large.
+        zoom = math.exp(random.uniform(math.log(self.min_zoom), math.log(self.max_zoom)))
+        return min(round(self.size / zoom), *image.shape[:2])
 
     def _image(self, random: np.random.Generator) -> np.ndarray:
         while True:
@@ -255,6 +284,14 @@ class Crops:
                 return self.images[index]
             except InputImageError as error:
                 warnings.warn(f"{self.images.paths[index]} is passed over: {error}", stacklevel=2)
+
+
+def tinted(x: Tensor, strength: float, random: np.random.Generator) -> Tensor:
+    """Pixels (3, H, W) in [-1, 1] with other brightness, contrast, saturation and hue; see :class:`Crops`."""
+    brightness, contrast, saturation = random.uniform(1 - strength, 1 + strength, 3)
+    x = adjust_brightness(x.add(1).div(2), brightness)
+    x = adjust_saturation(adjust_contrast(x, contrast), saturation)
+    return adjust_hue(x, random.uniform(-strength, strength) / 10).mul(2).sub(1)
 
 
 def _wanted(paths: list[Place], sources: Mapping[str, float]) -> np.ndarray:

@@ -23,6 +23,8 @@ from sprdiff.files import write_file
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(gt=0, multiple_of=64)]
 Zoom = Annotated[float, Field(ge=1)]
+Reduction = Annotated[float, Field(gt=0, le=1)]
+Tint = Annotated[float, Field(ge=0, le=0.5)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -44,7 +46,7 @@ class Settings(Group):
         batch_size: crops a step, shared by the processes.
         accumulate: passes that a step is divided into where its crops do not fit in memory at once.
         crop: side of a crop in pixels, divisible by 64.
-        max_zoom, graphics, sources: see :class:`sprdiff.training.data.Crops`.
+        max_zoom, min_zoom, turned, tint, graphics, sources: see :class:`sprdiff.training.data.Crops`.
         learning_rate: its peak.
         warmup_steps: in which it rises.
         decay_from: the share of the steps after which it falls, to 2 %.
@@ -60,6 +62,9 @@ class Settings(Group):
     accumulate: PositiveInt = 1
     crop: Side = 256
     max_zoom: Zoom = 1.5
+    min_zoom: Reduction = 1.0
+    turned: Share = 0.0
+    tint: Tint = 0.0
     graphics: Share = 0.0
     sources: dict[str, NonNegativeFloat] = {}
     learning_rate: PositiveFloat = 5e-4

@@ -83,6 +83,9 @@ class Stage(ABC):
             seed=settings.seed,
             graphics=settings.graphics,
             sources=settings.sources,
+            min_zoom=settings.min_zoom,
+            turned=settings.turned,
+            tint=settings.tint,
         )
 
     def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
