@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-import uuid
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from sprdiff.errors import InputImageError
+from sprdiff.files import write_file
 
 MIN_SIDE = 16
 """Shortest side in pixels."""
@@ -66,17 +66,32 @@ def load_image(source: ImageSource) -> Image.Image:
     return upright
 
 
-def save_png(image: Image.Image, path: str | os.PathLike) -> None:
-    """Write an 8-bit lossless PNG without metadata; the file appears under its name only when it is whole."""
-    path = Path(path)
+PICTURE_FORMATS: dict[str, tuple[str, dict[str, object]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"lossless": True}),
+}
+"""What decoded pictures are written as, by ending: Pillow's format and options. Only JPEG loses something."""
+
+
+def picture_bytes(image: Image.Image, suffix: str = ".png") -> bytes:
+    """The picture as a file without metadata.
+
+    Args:
+        suffix: a key of ``PICTURE_FORMATS``.
+    """
     clean = image.copy()
     clean.info = {}  # Pillow would write a colour profile or text found here into the file
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        clean.save(partial, format="PNG")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    kind, options = PICTURE_FORMATS[suffix]
+    file = io.BytesIO()
+    clean.save(file, format=kind, **options)
+    return file.getvalue()
+
+
+def save_png(image: Image.Image, path: str | os.PathLike) -> None:
+    """Write an 8-bit lossless PNG without metadata; the file appears under its name only when it is whole."""
+    write_file(Path(path), picture_bytes(image))
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

@@ -6,8 +6,8 @@ Both outputs of SPRDiff come from one stream::
                                                              |                            |
                                                        sprdiff-coarse               sprdiff-final
 
-so the two adapters share that work: one encode for the same image and budget, and one decode that waits
-between its two pictures. The analysis, with which every encode begins, is also shared by all budgets of an
+so the two adapters share that work: one encode for the same image and budget, and one decode of the coarse
+picture. The analysis, with which every encode begins, is also shared by all budgets of an
 image. The time that is reported for each is that of all it needed from the start.
 """
 
@@ -19,13 +19,13 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError
-from sprdiff.types import DecodedImage, EncodedImage, ImageCodec
+from sprdiff.types import CoarseImage, EncodedImage, ImageCodec
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -40,8 +40,6 @@ METHODS: dict[str, str] = {
 """Label of every method that can run here, by id; SPRDiff first."""
 
 _CAPACITY = 2  # images in flight: a page serves two at once, and each may hold 192 MB of pixels
-
-_Value = TypeVar("_Value")
 
 # The last analysis of each pipeline with the SHA-256 of its image and its seconds. One is enough: budgets of
 # an image are asked for in a row, and for a large photograph it takes a hundred megabytes.
@@ -83,9 +81,8 @@ def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -
         if needs_pipeline(ids):
             raise SettingsError(f"{COARSE} and {FINAL} need a model.")
         return {method: BASELINES[method] for method in ids}
-    both = COARSE in ids and FINAL in ids
-    work = _SharedWork(pipeline, pause=both)
-    adapters = {method: SPRDiffCodec(method, work) for method in (COARSE, FINAL)}
+    stream = _SharedStream(pipeline)
+    adapters = {method: SPRDiffCodec(method, stream) for method in (COARSE, FINAL)}
     return {method: adapters[method] if method in adapters else BASELINES[method] for method in ids}
 
 
@@ -112,10 +109,10 @@ class SPRDiffCodec:
 
     extension = ".spr"
 
-    def __init__(self, method: str, work: _SharedWork) -> None:
+    def __init__(self, method: str, stream: _SharedStream) -> None:
         self.id = method
         self.label = METHODS[method]
-        self._work = work
+        self._stream = stream
 
     def compress(self, image: Image.Image, *, max_bytes: int) -> EncodedImage:
         """The best stream within ``max_bytes``, or the smallest one, marked ``over_budget``."""
@@ -131,29 +128,26 @@ class SPRDiffCodec:
 
     def timed_compress(self, image: Image.Image, *, max_bytes: int) -> tuple[EncodedImage, float]:
         """As ``compress``, with the seconds of the encode, done now or before for the other output."""
-        return self._work.encode(image, max_bytes)
+        return self._stream.encode(image, max_bytes)
 
     def timed_decompress(self, data: bytes) -> tuple[Image.Image, float]:
         """As ``decompress``, with the seconds from the bytes to this picture."""
-        return self._work.coarse(data) if self.id == COARSE else self._work.final(data)
+        if self.id == FINAL:
+            return self._stream.final(data)
+        coarse, seconds = self._stream.coarse(data)
+        return coarse.image, seconds
 
 
-class _SharedWork:
-    """The last few encodes and decodes of one pipeline, for the two adapters, from any thread.
+class _SharedStream:
+    """The last few encodes and decodes of one pipeline, for the two adapters, from any thread."""
 
-    Args:
-        pause: the final image will be asked for after the coarse one, so that a decode should wait for it.
-    """
-
-    def __init__(self, pipeline: SPRDiffPipeline, *, pause: bool) -> None:
+    def __init__(self, pipeline: SPRDiffPipeline) -> None:
         self._pipeline = pipeline
-        self._pause = pause
         self._encode_lock = threading.Lock()
-        self._decode_lock = threading.Lock()
+        self._decode_lock = threading.RLock()
         self._encodes: OrderedDict[tuple[str, int], tuple[EncodedImage, float]] = OrderedDict()
-        self._decodes: OrderedDict[bytes, _PausedDecode] = OrderedDict()
-        # A decode that still waits when nobody can ask for its final image any more must end.
-        weakref.finalize(self, _abandon_all, self._decodes)
+        self._decodes: OrderedDict[bytes, tuple[CoarseImage, float]] = OrderedDict()
+        self._finals: OrderedDict[bytes, tuple[Image.Image, float]] = OrderedDict()
 
     def encode(self, image: Image.Image, max_bytes: int) -> tuple[EncodedImage, float]:
         content = _content_hash(image)
@@ -167,100 +161,24 @@ class _SharedWork:
             self._encodes.move_to_end(key)
             return self._encodes[key]
 
-    def coarse(self, data: bytes) -> tuple[Image.Image, float]:
-        if not self._pause:
-            started = time.perf_counter()
-            coarse = self._pipeline.decompress(data, coarse_only=True).coarse
-            return coarse, time.perf_counter() - started
-        return self._decode(data).coarse()
-
-    def final(self, data: bytes) -> tuple[Image.Image, float]:
-        try:
-            return self._decode(data).final()
-        except _AbandonedError:  # other threads' images pushed it out just before it was asked for
-            return _PausedDecode(self._pipeline, data).final()
-
-    def _decode(self, data: bytes) -> _PausedDecode:
+    def coarse(self, data: bytes) -> tuple[CoarseImage, float]:
         with self._decode_lock:
             if data not in self._decodes:
-                dropped = _remember(self._decodes, data, _PausedDecode(self._pipeline, data))
-                for decode in dropped:
-                    decode.abandon()
+                started = time.perf_counter()
+                coarse = self._pipeline.decode_coarse(data)
+                _remember(self._decodes, data, (coarse, time.perf_counter() - started))
             self._decodes.move_to_end(data)
             return self._decodes[data]
 
-
-class _PausedDecode:
-    """One decode in a thread of its own, which rests after the coarse image until the final one is wanted.
-
-    It rests so that measuring the coarse image does not slow down, and so falsify, the timing of the final
-    one; and so that the diffusion never runs for somebody who has left in the meantime.
-    """
-
-    def __init__(self, pipeline: SPRDiffPipeline, data: bytes) -> None:
-        self._pipeline = pipeline
-        self._data = data
-        self._coarse: Image.Image | None = None
-        self._coarse_seconds = 0.0
-        self._decoded: DecodedImage | None = None
-        self._final_seconds = 0.0
-        self._error: BaseException | None = None
-        self._coarse_ready = threading.Event()
-        self._final_wanted = threading.Event()
-        self._final_ready = threading.Event()
-        self._abandoned = False
-        threading.Thread(target=self._run, name="sprdiff-decode", daemon=True).start()
-
-    def coarse(self) -> tuple[Image.Image, float]:
-        """The coarse image and its seconds; raises what the pipeline raised."""
-        self._coarse_ready.wait()
-        if self._coarse is None:
-            self._raise()
-        return self._coarse, self._coarse_seconds
-
-    def final(self) -> tuple[Image.Image, float]:
-        """The final image and its seconds from the bytes on, without the rest in between."""
-        self._final_wanted.set()
-        self._final_ready.wait()
-        if self._decoded is None or self._decoded.final is None:
-            self._raise()
-        return self._decoded.final, self._final_seconds
-
-    def abandon(self) -> None:
-        """Ends the thread instead of resuming it; a decode whose final image is wanted already goes on."""
-        if not self._final_wanted.is_set():
-            self._abandoned = True
-            self._final_wanted.set()
-
-    def _run(self) -> None:
-        started = time.perf_counter()
-        rested = 0.0
-
-        def on_coarse(image: Image.Image) -> None:
-            nonlocal rested
-            self._coarse, self._coarse_seconds = image, time.perf_counter() - started
-            self._coarse_ready.set()
-            resting = time.perf_counter()
-            self._final_wanted.wait()
-            rested = time.perf_counter() - resting
-            if self._abandoned:
-                raise _AbandonedError
-
-        try:
-            self._decoded = self._pipeline.decompress(self._data, on_coarse=on_coarse)
-            self._final_seconds = time.perf_counter() - started - rested
-        except BaseException as error:  # handed to whoever waits, in their own thread
-            self._error = error
-        finally:
-            self._coarse_ready.set()
-            self._final_ready.set()
-
-    def _raise(self) -> None:
-        raise self._error or RuntimeError("the pipeline made no picture and raised no error")
-
-
-class _AbandonedError(Exception):
-    """Unwinds a decode that nobody waits for."""
+    def final(self, data: bytes) -> tuple[Image.Image, float]:
+        with self._decode_lock:
+            if data not in self._finals:
+                coarse, seconds = self.coarse(data)
+                started = time.perf_counter()
+                final = self._pipeline.refine(coarse)
+                _remember(self._finals, data, (final, seconds + time.perf_counter() - started))
+            self._finals.move_to_end(data)
+            return self._finals[data]
 
 
 def _content_hash(image: Image.Image) -> str:
@@ -283,12 +201,8 @@ def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, content: str) -> tup
     return analysis, seconds
 
 
-def _remember(cache: OrderedDict, key: object, value: _Value) -> list[_Value]:
-    """Stores the value; what no longer fits is returned."""
+def _remember(cache: OrderedDict, key: object, value: object) -> None:
+    """Stores the value, and lets go of what no longer fits."""
     cache[key] = value
-    return [cache.popitem(last=False)[1] for _ in range(len(cache) - _CAPACITY)]
-
-
-def _abandon_all(decodes: OrderedDict[bytes, _PausedDecode]) -> None:
-    for decode in decodes.values():
-        decode.abandon()
+    while len(cache) > _CAPACITY:
+        cache.popitem(last=False)

@@ -41,11 +41,13 @@ from sprdiff.parts import PART_CLASSES, load_part
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.reconstruction.detail import keep_colours
-from sprdiff.types import DecodedImage, EncodedImage, RateBreakdown, StreamInfo
+from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateBreakdown, StreamInfo
 from sprdiff.weights import resolve
 
 PADDING = 64
 NOISE_SEED = 0
+# Of the time of a decode, as measured on a CPU.
+COARSE_SHARE = 0.25
 # Of a budget, and the highest price of a bit at which less is given up than a step of quality brings.
 LEAST_USE = 0.97
 MAX_EXTRA_PRICE = 0.008
@@ -154,6 +156,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         quality: int | None = None,
         max_bytes: int | None = None,
         analysis: Tensor | None = None,
+        on_step: OnStep | None = None,
     ) -> EncodedImage:
         """A picture's stream at a quality, or the best one within a budget on the whole file.
 
@@ -164,6 +167,7 @@ class SPRDiffPipeline(DiffusionPipeline):
             quality: 0 (smallest) to 255 (best), instead of a budget.
             max_bytes: budget in bytes, instead of ``target_bpp``.
             analysis: what :meth:`analyze` returned for this picture, to spare doing it again.
+            on_step: called before each tile with the share that is done; what it raises ends the work early.
         Raises:
             SettingsError: not exactly one of the three is given, or it is out of range.
             InputImageError: the picture is outside the limits.
@@ -184,7 +188,7 @@ class SPRDiffPipeline(DiffusionPipeline):
             max_bytes = budget_bytes(check_bpp(target_bpp), image.width, image.height)
 
         # 2. Analysis, once for all qualities
-        y = self.analyze(image) if analysis is None else analysis  # (1, M, H/16, W/16)
+        y = self.analyze(image, on_step=on_step) if analysis is None else analysis  # (1, M, H/16, W/16)
 
         # 3. Quantization and entropy coding, for a budget by bisection over quality
         def code(at: int, extra_price: float = 0.0) -> bytes:
@@ -208,10 +212,10 @@ class SPRDiffPipeline(DiffusionPipeline):
         )
 
     @torch.no_grad()
-    def analyze(self, image: Image.Image) -> Tensor:
+    def analyze(self, image: Image.Image, *, on_step: OnStep | None = None) -> Tensor:
         """y (1, M, H/16, W/16) of an RGB picture, its sides padded to multiples of 64."""
         x = pad_to_multiple(to_tensor(image), PADDING).to(self.device) * 2 - 1
-        (y,) = run_tiled(self._analyze_tile, [(x, 1)], [DistortionEncoder.stride])
+        (y,) = run_tiled(self._analyze_tile, [(x, 1)], [DistortionEncoder.stride], on_step=on_step)
         return y
 
     def _analyze_tile(self, x: Tensor) -> tuple[Tensor]:
@@ -222,29 +226,28 @@ class SPRDiffPipeline(DiffusionPipeline):
 
     # -- decoding -----------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def decompress(
-        self,
-        data: bytes,
-        *,
-        coarse_only: bool = False,
-        on_coarse: Callable[[Image.Image], None] | None = None,
-        on_step: Callable[[], None] | None = None,
+        self, data: bytes, *, coarse_only: bool = False, on_step: OnStep | None = None
     ) -> DecodedImage:
-        """The pictures in a stream.
+        """The pictures in a stream: :meth:`decode_coarse`, then :meth:`refine`.
 
         Args:
             data: of :meth:`compress`, made with the same checkpoint.
             coarse_only: leave out the diffusion model.
-            on_coarse: called with the coarse picture as soon as it is there.
-            on_step: called before each pass of the entropy decoder and each tile; what it raises ends the
-                work early.
+            on_step: called before each pass of the entropy decoder and each tile with the share of the work
+                that is done, in [0, 1]; what it raises ends the work early.
         Raises:
             BitstreamError: the stream is damaged, of another checkpoint, or larger than ``max_pixels``.
         """
+        coarse = self.decode_coarse(data, on_step=_within(on_step, 0.0, 1.0 if coarse_only else COARSE_SHARE))
+        final = None if coarse_only else self.refine(coarse, on_step=_within(on_step, COARSE_SHARE, 1.0))
+        return DecodedImage(coarse.image, final, coarse.info)
+
+    @torch.no_grad()
+    def decode_coarse(self, data: bytes, *, on_step: OnStep | None = None) -> CoarseImage:
+        """The coarse picture of a stream, and all that :meth:`refine` needs; see :meth:`decompress`."""
         # 1. Entropy decoding
-        header, symbols = self._read(data, on_step)
-        size = (header.height, header.width)
+        header, symbols = self._read(data, _within(on_step, 0.0, 0.5))
         quality = torch.tensor([header.quality], device=self.device)
         y_hat = self.latent_codec.dequantize(symbols, header.quality)  # (1, M, H/16, W/16)
 
@@ -253,17 +256,23 @@ class SPRDiffPipeline(DiffusionPipeline):
             lambda tile: (self.coarse(tile, quality),),
             [(y_hat, CoarseReconstruction.stride)],
             [1],
-            on_step=on_step,
+            on_step=_within(on_step, 0.5, 1.0),
         )  # (1, 3, H, W)
         x_coarse = x_coarse.clamp(-1, 1)
-        coarse = to_image(crop_to(x_coarse, size) / 2 + 0.5)
-        info = self._info(data, header, symbols)
-        if on_coarse is not None:
-            on_coarse(coarse)
-        if coarse_only:
-            return DecodedImage(coarse, None, info)
+        image = to_image(crop_to(x_coarse, (header.height, header.width)) / 2 + 0.5)
+        return CoarseImage(image, x_coarse, self._info(data, header, symbols))
 
+    @torch.no_grad()
+    def refine(self, coarse: CoarseImage, *, on_step: OnStep | None = None) -> Image.Image:
+        """The final picture, RGB: what the diffusion model makes of a coarse one.
+
+        Args:
+            coarse: of :meth:`decode_coarse`.
+            on_step: called before each tile with the share that is done; what it raises ends the work early.
+        """
         # 3. Conditions, diffusion and VAE decoder
+        x_coarse, info = coarse.x, coarse.info
+        quality = torch.tensor([info.quality], device=self.device)
         stride = latent_stride(self.vae)
         channels = self.unet.config.out_channels
         shape = (1, channels, x_coarse.shape[-2] // stride, x_coarse.shape[-1] // stride)
@@ -274,8 +283,7 @@ class SPRDiffPipeline(DiffusionPipeline):
             [1],
             on_step=on_step,
         )  # (1, 3, H, W)
-        final = to_image(crop_to(x_hat, size).clamp(-1, 1) / 2 + 0.5)
-        return DecodedImage(coarse, final, info)
+        return to_image(crop_to(x_hat, (info.height, info.width)).clamp(-1, 1) / 2 + 0.5)
 
     def _refine_tile(self, x_coarse: Tensor, noise: Tensor, quality: Tensor) -> Tensor:
         tokens = semantic_tokens(self.semantic_encoder, x_coarse)  # (1, 1 + H/16 * W/16, D)
@@ -312,9 +320,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         bits = self.latent_codec.bit_map(symbols, header.quality, height, width)
         return bits[: -(-header.height // 16), : -(-header.width // 16)].cpu().numpy()
 
-    def _read(
-        self, data: bytes, on_step: Callable[[], None] | None = None
-    ) -> tuple[bitstream.Header, LatentSymbols]:
+    def _read(self, data: bytes, on_step: OnStep | None = None) -> tuple[bitstream.Header, LatentSymbols]:
         header, payload = bitstream.unpack(data, self._digest())
         num_pixels = header.width * header.height
         if num_pixels > self.max_pixels:
@@ -346,6 +352,11 @@ class SPRDiffPipeline(DiffusionPipeline):
                     digest.update(stored.cpu().contiguous().numpy().tobytes())
             self._fingerprint = digest.digest()
         return self._fingerprint
+
+
+def _within(on_step: OnStep | None, start: float, stop: float) -> OnStep | None:
+    """``on_step`` for a part of the work, from one share of it to another."""
+    return on_step and (lambda share: on_step(start + share * (stop - start)))
 
 
 def best_within(code: Callable[[int], bytes], max_bytes: int) -> tuple[int, bytes]:

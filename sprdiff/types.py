@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OnStep = Callable[[float], None]
+"""Called before each step of some work with the share of it that is done, in [0, 1]; may raise to end it."""
 
 Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, in [0, 1], and what is going on."""
@@ -75,6 +81,21 @@ class StreamInfo:
     num_bytes: int
     bpp: float
     rate: RateBreakdown | None = None
+
+
+@dataclass(frozen=True)
+class CoarseImage:
+    """A stream half decoded: the coarse reconstruction, from which the final picture is made.
+
+    Attributes:
+        image: RGB, size of the original.
+        x: the same, (1, 3, H, W) float32 in [-1, 1], neither rounded nor cropped.
+        info: the header and the byte split.
+    """
+
+    image: Image.Image
+    x: Tensor = field(repr=False)
+    info: StreamInfo
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import hashlib
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +17,7 @@ from PIL import Image
 
 from sprdiff import bitstream
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
-from sprdiff.types import DecodedImage, EncodedImage, RateBreakdown, StreamInfo
+from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateBreakdown, StreamInfo
 
 FINGERPRINT = hashlib.sha256(b"fake checkpoint").hexdigest()
 
@@ -61,8 +60,11 @@ class FakePipeline:
         quality: int | None = None,
         max_bytes: int | None = None,
         analysis: Image.Image | None = None,
+        on_step: OnStep | None = None,
     ) -> EncodedImage:
         """The best stream within the budget, or of the quality; exactly one of the three is given."""
+        if on_step is not None:
+            on_step(0.0)
         self.calls["encode"] += 1
         if sum(option is not None for option in (target_bpp, quality, max_bytes)) != 1:
             raise SettingsError("Give exactly one of target_bpp, quality and max_bytes.")
@@ -107,27 +109,32 @@ class FakePipeline:
         data: bytes,
         *,
         coarse_only: bool = False,
-        on_coarse: Callable[[Image.Image], None] | None = None,
-        on_step: Callable[[], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> DecodedImage:
         """Coarse is a nearest, final a smooth enlargement; ``on_step`` comes before each."""
+        coarse = self.decode_coarse(data, on_step=on_step)
+        final = None if coarse_only else self.refine(coarse, on_step=on_step)
+        return DecodedImage(coarse.image, final, coarse.info)
+
+    def decode_coarse(self, data: bytes, *, on_step: OnStep | None = None) -> CoarseImage:
+        """The first half of ``decompress``."""
         self.calls["decompress"] += 1
         info, small = self._parse(data)
         if on_step is not None:
-            on_step()
+            on_step(0.0)
         time.sleep(self.seconds)
         coarse = small.resize((info.width, info.height), Image.Resampling.NEAREST)
         self.calls["coarse"] += 1
-        if on_coarse is not None:
-            on_coarse(coarse)
-        if coarse_only:
-            return DecodedImage(coarse, None, info)
+        return CoarseImage(coarse, small, info)
+
+    def refine(self, coarse: CoarseImage, *, on_step: OnStep | None = None) -> Image.Image:
+        """The second half."""
         if on_step is not None:
-            on_step()
+            on_step(0.25)
         time.sleep(self.seconds)
-        final = small.resize((info.width, info.height), Image.Resampling.BICUBIC)
+        final = coarse.x.resize(coarse.image.size, Image.Resampling.BICUBIC)
         self.calls["final"] += 1
-        return DecodedImage(coarse, final, info)
+        return final
 
     def inspect(self, data: bytes) -> StreamInfo:
         """The header and the byte split."""

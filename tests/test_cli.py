@@ -126,8 +126,8 @@ def test_a_bad_image_among_several_is_reported_and_the_others_are_done(photo, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "exactly one of --bpp and --quality"),
-        (["--bpp", "1", "--quality", "3"], "exactly one of --bpp and --quality"),
+        ([], "exactly one of --bpp, --max-bytes and --quality"),
+        (["--bpp", "1", "--quality", "3"], "exactly one of --bpp, --max-bytes and --quality"),
         (["--bpp", "0"], "above 0 and at most 24, got 0"),
         (["--bpp", "nan"], "above 0 and at most 24, got nan"),
         (["--bpp", "25"], "above 0 and at most 24, got 25"),
@@ -151,13 +151,15 @@ def test_bad_paths_end_in_one_line_and_leave_nothing(photo, tmp_path, capsys):
         return _fails(capsys, "compress", *paths, "--bpp", "1")
 
     assert "There is no file" in message(tmp_path / "none.png", tmp_path / "none.spr")
-    assert "is a folder; name the files" in message(tmp_path, tmp_path / "none.spr")
+    (tmp_path / "empty").mkdir()
+    assert "No file in the folder" in message(tmp_path / "empty", tmp_path / "none.spr")
+    (tmp_path / "empty").rmdir()
     assert "must end in .spr" in message(photo, other)
-    assert "is a file" in message(photo, other, photo)
-    assert "is the output folder" in message(photo, other, tmp_path / "out.spr")
+    assert "is a folder; " in message(photo, other, photo)
+    assert "the output is a folder, got" in message(photo, other, tmp_path / "out.spr")
     assert "would both become" in message(photo, other, tmp_path / "out")
     assert "is not a folder" in message(photo, photo / "photo.spr")
-    assert "Missing argument" in message(photo)
+    assert "Name the output" in message(photo)
     assert _files(tmp_path) == before
 
 
@@ -218,7 +220,8 @@ def test_decompress_bad_input(stream, photo, tmp_path, capsys):
     out = tmp_path / "out.png"
     assert "checksum" in _fails(capsys, "decompress", cut, out)
     assert "not a .spr stream" in _fails(capsys, "decompress", photo, out)
-    assert "must end in .png" in _fails(capsys, "decompress", stream, tmp_path / "out.jpg")
+    assert "must end in .png or .jpg or" in _fails(capsys, "decompress", stream, tmp_path / "out.gif")
+    assert "contradicts" in _fails(capsys, "decompress", stream, out, "--format", "webp")
     coarse = ("--coarse", tmp_path / "coarse.png")
     assert "--coarse-only" in _fails(capsys, "decompress", stream, out, "--coarse-only", *coarse)
     assert "both become" in _fails(capsys, "decompress", stream, out, "--coarse", out)
@@ -300,7 +303,7 @@ def test_compare_leaves_nothing_when_it_fails(photo, tmp_path, capsys, monkeypat
     def broken(self, *arguments, **options):
         raise sprdiff.errors.BitstreamError("out of order")
 
-    monkeypatch.setattr(FakePipeline, "decompress", broken)
+    monkeypatch.setattr(FakePipeline, "refine", broken)
     out = tmp_path / "out"
     assert "out of order" in _fails(
         capsys, "compare", photo, "--bpp", "1", "--out", out, "--methods", "sprdiff-final"

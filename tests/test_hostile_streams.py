@@ -110,14 +110,11 @@ def test_more_pixels_than_are_wanted_are_refused_both_ways(small):
 def test_a_decode_can_be_ended_at_every_step(small):
     """Whoever waits for it may have left."""
     data = small.compress(make_photo(200, 90), quality=90)
-    steps = 0
-
-    def count() -> None:
-        nonlocal steps
-        steps += 1
-
-    small.decompress(data, on_step=count)
+    shares: list[float] = []
+    small.decompress(data, on_step=shares.append)
+    steps = len(shares)
     assert steps > 4, "passes over the latent, and tiles of both pictures"
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] < 1
 
     class Left(Exception):
         pass
@@ -125,7 +122,7 @@ def test_a_decode_can_be_ended_at_every_step(small):
     for end in range(steps):
         left = iter(range(end))
 
-        def step(left=left) -> None:
+        def step(share, left=left) -> None:
             if next(left, None) is None:
                 raise Left
 

@@ -61,10 +61,16 @@ def test_the_coarse_picture_needs_no_diffusion(small, photo, monkeypatch):
     data = small.compress(photo, quality=100)
     whole = small.decompress(data)
     monkeypatch.setattr(small.unet, "forward", lambda *_, **__: pytest.fail("the denoiser ran"))
-    shown = []
-    decoded = small.decompress(data, coarse_only=True, on_coarse=shown.append)
+    decoded = small.decompress(data, coarse_only=True)
     assert decoded.final is None
-    assert decoded.coarse.tobytes() == whole.coarse.tobytes() == shown[0].tobytes()
+    assert decoded.coarse.tobytes() == whole.coarse.tobytes()
+
+
+def test_a_decode_is_the_coarse_picture_and_its_refinement(small, photo):
+    data = small.compress(photo, quality=100)
+    whole, coarse = small.decompress(data), small.decode_coarse(data)
+    assert coarse.image.tobytes() == whole.coarse.tobytes() and coarse.info == whole.info
+    assert small.refine(coarse).tobytes() == whole.final.tobytes()
 
 
 def test_settings_are_checked(small, photo):

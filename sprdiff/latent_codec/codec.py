@@ -311,14 +311,14 @@ class LatentCodec(ModelMixin, ConfigMixin):
         quality: int,
         height: int,
         width: int,
-        on_step: Callable[[], None] | None = None,
+        on_step: Callable[[float], None] | None = None,
     ) -> LatentSymbols:
         """The symbols in a string of :meth:`compress`.
 
         Args:
             quality: the one it was compressed with.
             height, width: of y, divisible by 4.
-            on_step: called before each pass; what it raises ends the work.
+            on_step: called before each pass with the share that is done; what it raises ends the work.
         Raises:
             BitstreamError: the string is not one of this codec: too short or too long for a y of that size,
                 which is found before anything is allocated for it, or not the string of what it decodes to.
@@ -341,9 +341,11 @@ class LatentCodec(ModelMixin, ConfigMixin):
         z[coded] = z_symbols.double()
         parts = [(z_symbols, z_indexes[coded])]
 
+        passes = len(list(self.context.passes()))
+
         def read(step: Pass, mean: Tensor, indexes: Tensor, coded: Tensor) -> Tensor:
             if on_step is not None:
-                on_step()
+                on_step((len(parts) - 1) / passes)
             symbols = decoder.pop(indexes[coded]).to(indexes.device)
             parts.append((symbols, indexes[coded]))
             full = torch.zeros_like(indexes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -49,7 +50,7 @@ def run_tiled(
     *,
     tile: int = 1024,
     overlap: int = 128,
-    on_step: Callable[[], None] | None = None,
+    on_step: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """``function`` over a picture of any size.
 
@@ -58,7 +59,7 @@ def run_tiled(
         inputs: tensors (1, C, H, W) with the stride in pixels of each.
         output_strides: of what ``function`` gives, in pixels.
         tile, overlap: in pixels, multiples of 64.
-        on_step: called before each tile; what it raises ends the work.
+        on_step: called before each tile with the share that is done; what it raises ends the work.
     Returns:
         The outputs for the whole picture. One that fits a single tile is passed through untouched.
     """
@@ -67,25 +68,25 @@ def run_tiled(
     rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
     if len(rows) == len(columns) == 1:
         if on_step is not None:
-            on_step()
+            on_step(0.0)
         return function(*(tensor for tensor, _ in inputs))
     sums: list[Tensor] = []
     norms = [torch.zeros(height // s, width // s, device=first.device) for s in output_strides]
-    for top, bottom in rows:
-        for left, right in columns:
-            if on_step is not None:
-                on_step()
-            parts = function(*(t[..., top // s : bottom // s, left // s : right // s] for t, s in inputs))
-            if not sums:
-                sums = [
-                    part.new_zeros(1, part.shape[1], height // s, width // s)
-                    for part, s in zip(parts, output_strides, strict=True)
-                ]
-            for part, total, norm, s in zip(parts, sums, norms, output_strides, strict=True):
-                vertical = _ramp(top, bottom, height, overlap, s)
-                weights = vertical[:, None] * _ramp(left, right, width, overlap, s)[None, :]
-                weights = weights.to(part)
-                area = (slice(top // s, bottom // s), slice(left // s, right // s))
-                total[:, :, area[0], area[1]] += part * weights
-                norm[area] += weights
+    tiles = list(itertools.product(rows, columns))
+    for place, ((top, bottom), (left, right)) in enumerate(tiles):
+        if on_step is not None:
+            on_step(place / len(tiles))
+        parts = function(*(t[..., top // s : bottom // s, left // s : right // s] for t, s in inputs))
+        if not sums:
+            sums = [
+                part.new_zeros(1, part.shape[1], height // s, width // s)
+                for part, s in zip(parts, output_strides, strict=True)
+            ]
+        for part, total, norm, s in zip(parts, sums, norms, output_strides, strict=True):
+            vertical = _ramp(top, bottom, height, overlap, s)
+            weights = vertical[:, None] * _ramp(left, right, width, overlap, s)[None, :]
+            weights = weights.to(part)
+            area = (slice(top // s, bottom // s), slice(left // s, right // s))
+            total[:, :, area[0], area[1]] += part * weights
+            norm[area] += weights
     return tuple(total.div_(norm) for total, norm in zip(sums, norms, strict=True))

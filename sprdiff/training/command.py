@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from sprdiff import console
+from sprdiff.cli import console
 from sprdiff.errors import SPRDiffError
 
 

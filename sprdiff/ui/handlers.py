@@ -43,8 +43,6 @@ from sprdiff.ui.panels import (
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from sprdiff.types import StreamInfo
 
 logger = logging.getLogger(__name__)
@@ -207,24 +205,18 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
     yield Shown(None, status_html(0.0, texts.READING_FILE), True)
 
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
-        note = texts.READING_SYMBOLS
-        report(0.1, note if desk.model.state.phase == "ready" else texts.MODEL_LOADING)
+        ready = desk.model.state.phase == "ready"
+        report(0.1, texts.READING_SYMBOLS if ready else texts.MODEL_LOADING)
         pipeline = desk.model.get()
-
-        def on_coarse(image: Image.Image) -> None:
-            nonlocal note
-            note = texts.DIFFUSION
-            emit(("coarse", image, None))
-            report(0.5, note)
-
         # Every step reports, so that a visitor who has left does not keep the model to the end.
-        def on_step() -> None:
-            report(0.5 if note == texts.DIFFUSION else 0.1, note)
-
         with turn(desk.model.lock, report):
             emit(pipeline.inspect(data))
-            decoded = pipeline.decompress(data, on_coarse=on_coarse, on_step=on_step)
-            emit(("final", decoded.final, StreamDetail(decoded.info.rate, pipeline.bit_map(data))))
+            coarse = pipeline.decode_coarse(
+                data, on_step=lambda share: report(0.1 + 0.2 * share, texts.READING_SYMBOLS)
+            )
+            emit(("coarse", coarse.image, None))
+            final = pipeline.refine(coarse, on_step=lambda share: report(0.3 + 0.6 * share, texts.DIFFUSION))
+            emit(("final", final, StreamDetail(coarse.info.rate, pipeline.bit_map(data))))
 
     panels: list[dict[str, Any]] = []
     info: StreamInfo | None = None

@@ -9,12 +9,27 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sprdiff.types import Progress as ProgressCallback
+
+
+@dataclass
+class State:
+    """Of the command that runs; a process runs one at a time.
+
+    Attributes:
+        quiet: no progress, no warning and no text on stdout.
+    """
+
+    quiet: bool = False
+
+
+state = State()
 
 
 def quiet_libraries() -> None:
@@ -24,8 +39,9 @@ def quiet_libraries() -> None:
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    # It misses kernels for 4-bit weights, which nothing here has.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # They miss kernels for 4-bit weights, which nothing here has.
+    for library in ("bitsandbytes", "kernels"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
@@ -39,8 +55,8 @@ def progress_bar(*, lines_when_piped: bool = False) -> Iterator[ProgressCallback
     """
     console = Console(stderr=True)
     with contextlib.redirect_stdout(sys.stderr):
-        if not console.is_terminal:
-            yield _line_writer() if lines_when_piped else lambda share, text: None
+        if state.quiet or not console.is_terminal:
+            yield _line_writer() if lines_when_piped and not state.quiet else lambda share, text: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         # Steps may take minutes, and the time left is estimated from those of the last half hour.
@@ -51,8 +67,9 @@ def progress_bar(*, lines_when_piped: bool = False) -> Iterator[ProgressCallback
 
 
 def warn(message: str) -> None:
-    """One line on stderr."""
-    print(_one_line(f"warning: {message}"), file=sys.stderr)
+    """One line on stderr, which ``--quiet`` leaves out."""
+    if not state.quiet:
+        print(_one_line(f"warning: {message}"), file=sys.stderr)
 
 
 def fail(message: str) -> None:
@@ -61,8 +78,11 @@ def fail(message: str) -> None:
 
 
 def show(record: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """The result on stdout: the record as one JSON object, or the text."""
-    print(json.dumps(record, allow_nan=False) if as_json else text)
+    """The result on stdout: the record as one JSON object, or the text, unless ``--quiet`` was asked for."""
+    if as_json:
+        print(json.dumps(record, allow_nan=False))
+    elif text and not state.quiet:
+        print(text)
 
 
 def _line_writer() -> ProgressCallback:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from sprdiff import console
 from sprdiff.budget import check_bpp
-from sprdiff.cli_options import Json, Methods, Model, load_pipeline, split
+from sprdiff.cli import console
+from sprdiff.cli.jobs import check_new
+from sprdiff.cli.options import Force, Json, Methods, Model, load_pipeline, split
 from sprdiff.errors import SettingsError
 from sprdiff.files import check_folder, write_file
 
@@ -20,7 +21,7 @@ LARGE_PAGE = 20_000_000
 
 def blind(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
-    out: Annotated[Path, typer.Option(help="Folder for blind.html and key.json.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for blind.html and key.json.")],
     bpp: Annotated[float, typer.Option(help="Budget of every file in bits per pixel.")] = 0.03,
     methods: Methods = "sprdiff-final,avif,webp",
     trials: Annotated[
@@ -28,6 +29,7 @@ def blind(
         typer.Option(min=1, help="Questions for each reviewer; 10, or all there are, by default."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which questions are drawn.")] = 0,
+    force: Force = False,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -48,6 +50,7 @@ def blind(
 
         method_ids = check_methods(split(methods))
         check_plan(find_images(folder, out), method_ids, trials)
+        check_new([out / PAGE, out / KEY], force)
         record = write_study(
             folder,
             out,
@@ -85,7 +88,8 @@ def blind_results(
         list[Path],
         typer.Argument(metavar="FILES", help="CSV files of reviewers, or .jsonl of serve --votes."),
     ],
-    out: Annotated[Path | None, typer.Option(help="Also the table as a .csv file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also the table as a .csv file.")] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Join the answers of a blind test: wins of each method and pair, with 95 % intervals."""
@@ -98,6 +102,7 @@ def blind_results(
         if any(path.resolve() == out.resolve() for path in files):
             raise SettingsError(f"The table {out} would overwrite an input.")
         check_folder(out.parent)
+        check_new([out], force)
     read = [vote for path in files for vote in read_votes(path)]
     if not read:
         raise SettingsError(f"There is no vote in {', '.join(map(str, files))}.")

@@ -7,17 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from sprdiff import console
-from sprdiff.cli_options import Json, load_pipeline
+from sprdiff.cli import console
+from sprdiff.cli.options import HELP_NAMES, Json, command, load_pipeline
 from sprdiff.hub import check_repo_id, checkpoint_files, describe, try_out, upload
 from sprdiff.weights import CHECKPOINT_FILES, resolve
 
-hub = typer.Typer(help="Checkpoints, and the page as a Space, on the Hugging Face Hub.")
+hub = typer.Typer(
+    help="Checkpoints, and the page as a Space, on the Hugging Face Hub.", context_settings=HELP_NAMES
+)
 
 Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME")]
 
 
-@hub.command()
+@hub.command(context_settings=HELP_NAMES)
+@command
 def push(
     folder: Annotated[Path, typer.Argument(help="Of the checkpoint, with its model card.")],
     repo_id: Repository,
@@ -54,7 +57,8 @@ def push(
     console.show(record, text, as_json=as_json)
 
 
-@hub.command()
+@hub.command(context_settings=HELP_NAMES)
+@command
 def check(
     model: Annotated[str, typer.Argument(metavar="OWNER/NAME[@REVISION]", help="Or a folder.")],
     as_json: Json = False,
@@ -79,7 +83,8 @@ def check(
     console.show(record, "\n".join(lines), as_json=as_json)
 
 
-@hub.command()
+@hub.command(context_settings=HELP_NAMES)
+@command
 def space(
     repo_id: Repository,
     hardware: Annotated[

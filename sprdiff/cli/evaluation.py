@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from sprdiff import cli_texts as texts
-from sprdiff import console
 from sprdiff.budget import check_bpp
-from sprdiff.cli_options import (
+from sprdiff.cli import console, texts
+from sprdiff.cli.jobs import check_new
+from sprdiff.cli.options import (
+    COMMON,
     METHODS,
     METRICS,
+    Force,
     Json,
     Methods,
     Metrics,
@@ -40,7 +42,10 @@ Anchor = Annotated[
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     bpp: Annotated[str, typer.Option(help="Budgets in bits per pixel, separated by commas.")],
-    out: Annotated[Path, typer.Option(help="Folder for rows and means; an earlier run in it is continued.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder for rows and means; an earlier run in it is continued."),
+    ],
     methods: Methods = METHODS,
     metrics: Metrics = METRICS,
     keep: Annotated[bool, typer.Option("--keep", help="Leave every compressed file in the folder.")] = False,
@@ -69,7 +74,8 @@ def evaluate(
         find_images(folder, out)
         pipeline, load = None, None
         if needs_pipeline(method_ids):
-            pipeline, load = load_pipeline(model, progress), functools.partial(load_pipeline, model)
+            pipeline = load_pipeline(model, progress)
+            load = functools.partial(load_pipeline, model, device=COMMON.device)
         group = launched()
         if group is not None and pipeline is not None:
             pipeline.to(group.device)
@@ -104,14 +110,18 @@ def plot(
     results: Inputs,
     published: Published = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the plots; 'plots' in the first results by default.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the plots; 'plots' in the first results by default."),
     ] = None,
     name: Annotated[str, typer.Option(help="What the names of the files begin with.")] = "rd",
     anchor: Anchor = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Draw rate-distortion plots (PNG, PDF, SVG) and compute BD-rate and BD-metric."""
-    if out is None:
+    if out is not None:
+        check_new([out / f"{name}.json"], force)
+    else:  # beside what it is drawn from, where it may be drawn again
         out = (results[0] if results[0].is_dir() else results[0].parent) / "plots"
     _check_name(name)
     check_folder(out)
@@ -134,7 +144,8 @@ def report(
     results: Inputs,
     published: Published = None,
     out: Annotated[
-        Path | None, typer.Option(help="The page; report.html in the first results by default.")
+        Path | None,
+        typer.Option("--out", "-o", help="The page; report.html in the first results by default."),
     ] = None,
     by: Annotated[str | None, typer.Option(help="Metric that worst and best are meant by.")] = None,
     cases: Annotated[int, typer.Option(min=0, max=20, help="How many of the worst, and of the best.")] = 2,
@@ -143,6 +154,7 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
     anchor: Anchor = None,
+    force: Force = False,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -150,7 +162,10 @@ def report(
     for folder in results:
         if not folder.is_dir():
             raise SettingsError(f"A report is made of folders of evaluate; {folder} is none.")
-    out = results[0] / "report.html" if out is None else out
+    if out is not None:
+        check_new([out], force)
+    else:
+        out = results[0] / "report.html"
     if out.suffix != ".html":
         raise SettingsError(f"The page must end in .html, got {out}.")
     check_folder(out.parent)

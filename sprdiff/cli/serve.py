@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sprdiff.cli_options import MaxPixels, Model
+from sprdiff.cli.options import MaxPixels, Model, load_pipeline
 from sprdiff.files import check_folder
 from sprdiff.weights import default_checkpoint
 
@@ -46,9 +46,7 @@ def serve(
     checkpoint = str(model or default_checkpoint())
 
     def load() -> SPRDiffPipeline:
-        from sprdiff import SPRDiffPipeline
-
-        pipeline = SPRDiffPipeline.from_pretrained(checkpoint)
+        pipeline = load_pipeline(checkpoint)
         pipeline.max_pixels = max_pixels
         return pipeline
 

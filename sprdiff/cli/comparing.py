@@ -1,0 +1,134 @@
+"""The command that compares methods: ``compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sprdiff.budget import check_bpp
+from sprdiff.cli import console, texts
+from sprdiff.cli.jobs import check_new
+from sprdiff.cli.options import (
+    METHODS,
+    METRICS,
+    Force,
+    Json,
+    Methods,
+    Metrics,
+    Model,
+    load_pipeline,
+    number,
+    split,
+)
+from sprdiff.errors import SettingsError
+from sprdiff.files import check_folder
+
+
+def compare(
+    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of them.")],
+    bpp: Annotated[float, typer.Option(help="Budget of every file in bits per pixel.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the pictures, the files and results.json; with several images, for theirs.",
+        ),
+    ],
+    methods: Methods = METHODS,
+    metrics: Metrics = METRICS,
+    figure: Annotated[
+        bool, typer.Option("--figure", help="Also figure.png and figure.pdf for slides.")
+    ] = False,
+    crop: Annotated[
+        str | None, typer.Option(help="Part the figure magnifies: left,top,right,bottom from 0 to 1.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Also report.html, one page with a slider.")] = False,
+    as_zip: Annotated[bool, typer.Option("--zip", help="Also comparison.zip with all of it.")] = False,
+    force: Force = False,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Compare methods on images at the same number of bytes.
+
+    sprdiff compare photo.png --bpp 0.03 -o comparison --figure --html
+    """
+    check_bpp(bpp)
+    part = None if crop is None else [number(value) for value in split(crop)]
+    if part is not None and not figure:
+        raise SettingsError("--crop is for --figure.")
+    folders = _folders(paths, out)
+    check_folder(out)
+    check_new([folder / "results.json" for folder in folders.values()], force)
+    records: list[dict[str, Any]] = []
+    with console.progress_bar() as progress:
+        progress(0.0, "Loading the libraries")
+        from sprdiff.evaluation.comparison import check_metrics
+        from sprdiff.evaluation.comparison_folder import write_comparison
+        from sprdiff.evaluation.exports import check_crop, write_exports
+        from sprdiff.images import load_image
+        from sprdiff.methods import check_methods, needs_pipeline
+
+        method_ids, metric_ids = check_methods(split(methods)), check_metrics(split(metrics))
+        for path, folder in folders.items():
+            if path.resolve().parent == folder.resolve() and path.stem in {"original", *method_ids}:
+                raise SettingsError(f"A picture in {folder} would overwrite the input {path.name}.")
+        if part is not None:
+            check_crop(part)
+        pipeline = load_pipeline(model, progress) if needs_pipeline(method_ids) else None
+        for index, (path, folder) in enumerate(folders.items()):
+
+            def report(share: float, text: str, index: int = index, name: str = path.name) -> None:
+                progress((index + share) / len(folders), text if len(folders) == 1 else f"{name}: {text}")
+
+            record = write_comparison(
+                load_image(path),
+                folder,
+                method_ids,
+                pipeline,
+                target_bpp=bpp,
+                metrics=metric_ids,
+                source=path.name,
+                progress=report,
+            )
+            exports = write_exports(record, folder, crop=part, figure=figure, html=html, as_zip=as_zip)
+            records.append(record | ({"exports": [file.name for file in exports]} if exports else {}))
+    lines = []
+    for record, folder in zip(records, folders.values(), strict=True):
+        lines += [texts.result(row) for row in record["results"]]
+        lines += texts.dashes(
+            (metric, why) for row in record["results"] for metric, why in row["reasons"].items()
+        )
+        lines.append(f"Written to {folder}")
+    shown = records[0] if len(records) == 1 else {"files": records}
+    console.show(shown, "\n".join(lines), as_json=as_json)
+
+
+def _folders(paths: list[Path], out: Path) -> dict[Path, Path]:
+    """Where each image's comparison goes: ``out``, or, of several, a folder of the image's name in it.
+
+    Raises:
+        SettingsError: there is no such file or no image in a folder, or two images have one name.
+    """
+    from sprdiff.evaluation.datasets import find_images
+
+    images: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            images += find_images(path, out)
+        elif path.is_file():
+            images.append(path)
+        else:
+            raise SettingsError(f"There is no file {path}.")
+    if len(images) == 1 and not paths[0].is_dir():
+        return {images[0]: out}
+    folders: dict[Path, Path] = {}
+    for image in images:
+        folder = out / image.stem
+        if folder in folders.values():
+            other = next(path for path, taken in folders.items() if taken == folder)
+            raise SettingsError(f"{other} and {image} would both go to {folder}.")
+        folders[image] = folder
+    return folders

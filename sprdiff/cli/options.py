@@ -1,0 +1,142 @@
+"""What the commands have in common: their options, how they are read, how the model is loaded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import sprdiff
+from sprdiff.cli import console
+from sprdiff.errors import SettingsError
+from sprdiff.weights import default_checkpoint
+
+if TYPE_CHECKING:
+    from sprdiff.pipeline import SPRDiffPipeline
+    from sprdiff.types import Progress
+
+METHODS = "sprdiff-coarse,sprdiff-final,jpeg,webp,jpeg2000,avif"
+METRICS = "psnr-rgb,ms-ssim-rgb,ms-ssim-y,lpips-alex,lpips-vgg,dists"
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="Checkpoint folder, or owner/name[@revision] on the Hub; the embedded one by default."),
+]
+MaxPixels = Annotated[
+    int, typer.Option(min=256, help="Refuse pictures and streams of more pixels, width x height.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+Methods = Annotated[str, typer.Option(help="Method ids, separated by commas.")]
+Metrics = Annotated[str, typer.Option(help="Metric ids, separated by commas.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what exists.")]
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+@dataclass
+class Common:
+    """What every command takes beside its own options."""
+
+    quiet: bool = False
+    verbose: bool = False
+    threads: int | None = None
+    device: str | None = None
+
+
+COMMON = Common()
+"""Of the command that runs; a process runs one at a time."""
+
+_ANNOTATIONS: dict[str, Any] = {
+    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")],
+    "verbose": Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show what other libraries say, and where an error arose."),
+    ],
+    "threads": Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores by default.")],
+    "device": Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; cpu by default.")],
+}
+
+
+def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """A command with the options of :class:`Common`, which are in force while it runs."""
+
+    @functools.wraps(function)
+    def wrapper(**arguments: Any) -> int | None:
+        for name in _ANNOTATIONS:
+            setattr(COMMON, name, arguments.pop(name))
+        console.state.quiet = COMMON.quiet
+        if not COMMON.verbose:
+            console.quiet_libraries()
+        if COMMON.threads is not None:
+            _set_threads(COMMON.threads)
+        return function(**arguments)
+
+    signature = inspect.signature(function, eval_str=True)
+    defaults = Common()
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=getattr(defaults, name), annotation=annotation
+        )
+        for name, annotation in _ANNOTATIONS.items()
+    ]
+    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])
+    return wrapper
+
+
+def split(text: str) -> list[str]:
+    """The parts of a list that is separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def number(text: str) -> float:
+    """The number.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a number.") from error
+
+
+def load_pipeline(
+    model: str | None, progress: Progress | None = None, device: str | None = None
+) -> SPRDiffPipeline:
+    """The pipeline of the option ``--model``, where ``--device``, or ``device``, says.
+
+    Raises:
+        SettingsError: there is no such device here.
+        WeightsError: there is no such checkpoint.
+    """
+    if progress is not None:
+        progress(0.0, "Loading the model")
+    if not COMMON.verbose:
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        # Theirs count parts and files of a second's work; the bar of the command is enough.
+        for library in (diffusers_logging, transformers_logging):
+            library.disable_progress_bar()
+    pipeline = sprdiff.SPRDiffPipeline.from_pretrained(model or default_checkpoint())
+    device = device or COMMON.device
+    if device is None:
+        return pipeline
+    try:
+        return pipeline.to(device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a name, and for what is missing
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"There is no device {device} here: {reason}") from error
+
+
+def _set_threads(threads: int) -> None:
+    # Read by OpenMP when torch is imported, here and in child processes.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
