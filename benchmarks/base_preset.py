@@ -29,9 +29,9 @@ def main() -> None:
     from speed import _peak_memory_bytes, synthetic_picture
     from torch.utils.flop_counter import FlopCounterMode
 
+    from sprdiff.comparison.environment import processor
     from sprdiff.config import BASE
     from sprdiff.encoders.vae import latent_stride
-    from sprdiff.evaluation.environment import processor
     from sprdiff.layers.tiling import run_tiled
     from sprdiff.parts import PART_CLASSES, build_part
     from sprdiff.pipeline import SPRDiffPipeline

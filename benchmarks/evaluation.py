@@ -65,9 +65,9 @@ def measure(arguments: argparse.Namespace) -> dict:
     import torch
 
     from sprdiff import SPRDiffPipeline
-    from sprdiff.evaluation.comparison import compare
+    from sprdiff.comparison.compare import compare
+    from sprdiff.comparison.environment import processor
     from sprdiff.evaluation.datasets import find_images
-    from sprdiff.evaluation.environment import processor
     from sprdiff.images import load_image
     from sprdiff.methods import check_methods, needs_pipeline
     from sprdiff.weights import default_checkpoint

@@ -57,7 +57,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     from torch.utils.flop_counter import FlopCounterMode
 
     from sprdiff import SPRDiffPipeline
-    from sprdiff.evaluation.environment import processor
+    from sprdiff.comparison.environment import processor
     from sprdiff.images import load_image
     from sprdiff.weights import default_checkpoint
 

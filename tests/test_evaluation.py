@@ -1,4 +1,4 @@
-"""Comparison and evaluation on a stand-in for the model and real baselines."""
+"""Evaluation of a folder of images on a stand-in for the model and real baselines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,9 @@ from PIL import Image, ImageFilter
 
 from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.evaluation.comparison import DEFAULT_METHODS, DEFAULT_METRICS, code, compare, measured, part
 from sprdiff.evaluation.results import csv_text, means, read_rows
 from sprdiff.evaluation.runner import evaluate
 from sprdiff.files import write_file
-from sprdiff.methods import METHODS, build_methods
-from sprdiff.metrics import METRICS, measure, psnr
 
 SIZE = (96, 64)
 METHOD_IDS = ("sprdiff-coarse", "sprdiff-final", "jpeg")
@@ -45,98 +41,6 @@ def folder(tmp_path) -> Path:
 def _evaluate(folder: Path, out: Path, pipeline=None, methods=METHOD_IDS, bpps=(1.0, 2.0), **options):
     options = {"metrics": ["psnr-rgb"], **options}
     return evaluate(folder, methods, bpps, out, pipeline=pipeline or FakePipeline(), **options)
-
-
-# compare
-
-
-def test_every_picture_comes_from_the_bytes_and_every_number_from_the_picture():
-    image = _image()
-    results = list(compare(image, METHOD_IDS, FakePipeline(), target_bpp=1.0, metrics=["psnr-rgb"]))
-    assert [result.method for result in results] == list(METHOD_IDS)
-    for result in results:
-        assert result.label == METHODS[result.method]
-        codec = build_methods([result.method], FakePipeline())[result.method]
-        assert result.image.tobytes() == codec.decompress(result.encoded.data, size=SIZE).tobytes()
-        assert result.metrics["psnr-rgb"].value == psnr(image, result.image)
-        assert result.num_bytes == len(result.encoded.data) <= result.encoded.max_bytes == 768
-        assert result.bpp == 8 * result.num_bytes / (96 * 64)
-        assert min(result.encode_seconds, result.decode_seconds) > 0
-
-
-def test_sprdiff_comes_first_and_before_its_diffusion_has_run():
-    pipeline = FakePipeline()
-    results = compare(
-        _image(), ["jpeg", "sprdiff-final", "sprdiff-coarse"], pipeline, target_bpp=1.0, metrics=[]
-    )
-    assert next(results).method == "sprdiff-coarse"
-    assert pipeline.calls["final"] == 0
-    assert [result.method for result in results] == ["sprdiff-final", "jpeg"]
-    assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}
-
-
-def test_closing_cancels_what_has_not_begun():
-    pipeline = FakePipeline()
-    results = compare(_image(), METHOD_IDS, pipeline, target_bpp=1.0, metrics=[])
-    next(results)
-    results.close()
-    assert list(results) == []
-    assert pipeline.calls["final"] == 0
-
-
-def test_progress_rises_from_nothing_to_all():
-    shares = []
-    report = lambda share, text: shares.append(share)  # noqa: E731
-    coding, measuring = part(report, 0, 0.25), part(report, 0.25, 1)
-    coded = list(code(_image(), METHOD_IDS, FakePipeline(), target_bpp=1.0, progress=coding))
-    list(measured(_image(), coded, ["psnr-rgb"], progress=measuring))
-    assert shares[0] == 0.0
-    assert shares[-1] == 1.0
-    assert shares == sorted(shares)
-    assert len(set(shares)) == 10  # three pieces of work a method, and the end
-
-
-def test_every_quick_number_comes_before_any_deep_one(monkeypatch):
-    image = _image()
-    monkeypatch.setitem(METRICS, "dists", replace(METRICS["dists"], function=lambda reference, image: 0.25))
-    coded = list(code(image, METHOD_IDS, FakePipeline(), target_bpp=1.0))
-    assert not any(result.metrics for result in coded)
-    seen = list(measured(image, coded, ["dists", "psnr-rgb"]))
-    assert [result.method for result in seen] == [*METHOD_IDS, *METHOD_IDS]
-    assert all(list(result.metrics) == ["psnr-rgb"] for result in seen[: len(METHOD_IDS)])
-    for result in seen[len(METHOD_IDS) :]:
-        assert list(result.metrics) == ["psnr-rgb", "dists"]
-        assert result.metrics == measure(image, result.image, ["psnr-rgb", "dists"])
-
-
-def test_a_budget_below_one_byte_is_over_budget_and_no_error():
-    (result,) = compare(_image().resize((16, 16)), ["jpeg"], None, target_bpp=0.005, metrics=["psnr-rgb"])
-    assert result.encoded.over_budget
-    assert result.encoded.max_bytes == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"target_bpp": 0.0}, "above 0 and at most 24, got 0"),
-        ({"target_bpp": float("inf")}, "got inf"),
-        ({"metrics": ["speed"]}, "Unknown metric 'speed'; known are psnr-rgb"),
-        ({"method_ids": ["bmp"]}, "Unknown method 'bmp'"),
-        ({"pipeline": None}, "need a model"),
-    ],
-)
-def test_bad_settings_are_refused_before_anything_is_computed(change, message):
-    arguments = {"method_ids": METHOD_IDS, "pipeline": FakePipeline(), "target_bpp": 1.0, "metrics": []}
-    with pytest.raises(SettingsError, match=message):
-        compare(_image(), **arguments | change)
-
-
-def test_defaults_exist():
-    assert set(DEFAULT_METHODS) <= set(METHODS)
-    assert set(DEFAULT_METRICS) <= set(METRICS)
-
-
-# evaluate
 
 
 def test_rows_means_settings_and_versions(folder, tmp_path):
@@ -358,20 +262,6 @@ def test_csv_has_a_dash_as_an_empty_cell():
     table = list(csv.DictReader(io.StringIO(csv_text([_row(0.5), _row(None, reason="too small")]))))
     assert [row["ms-ssim-rgb"] for row in table] == ["0.5", ""]
     assert json.loads(table[0]["settings"]) == {"quality": 3}
-
-
-def test_identical_pictures_give_a_dash_with_a_reason_in_json():
-    from sprdiff.evaluation.comparison import MethodResult
-    from sprdiff.evaluation.results import method_row
-    from sprdiff.metrics import measure
-    from sprdiff.types import EncodedImage
-
-    image = _image()
-    encoded = EncodedImage("jpeg", b"12", ".jpg", *SIZE)
-    result = MethodResult("jpeg", "JPEG", encoded, image, measure(image, image, ["psnr-rgb"]), 0.1, 0.1)
-    row = method_row(result, target_bpp=1.0)
-    assert row["metrics"]["psnr-rgb"] is None
-    assert "identical" in row["reasons"]["psnr-rgb"]
 
 
 def test_write_file_leaves_the_old_file_when_it_fails(tmp_path):

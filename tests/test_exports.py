@@ -17,11 +17,11 @@ from PIL import Image
 
 import sprdiff
 from sprdiff.cli import main
+from sprdiff.comparison.exports import write_exports
+from sprdiff.comparison.figure import busiest_crop, check_crop, draw
+from sprdiff.comparison.folder import write_comparison
+from sprdiff.comparison.page import build_page
 from sprdiff.errors import SettingsError
-from sprdiff.evaluation.comparison_figure import busiest_crop, check_crop, draw
-from sprdiff.evaluation.comparison_folder import write_comparison
-from sprdiff.evaluation.comparison_page import build_page
-from sprdiff.evaluation.exports import write_exports
 
 METHODS = ["sprdiff-coarse", "sprdiff-final", "webp"]
 

@@ -18,8 +18,8 @@ from tiny import small_pipeline
 
 import sprdiff.pipeline as pipeline_module
 from sprdiff import bitstream
+from sprdiff.comparison.compare import compare
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
-from sprdiff.evaluation.comparison import compare
 from sprdiff.metrics import psnr
 from sprdiff.pipeline import SPRDiffPipeline, best_within, fill_budget
 from sprdiff.reconstruction.conditions import drop

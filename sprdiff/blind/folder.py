@@ -13,11 +13,11 @@ from PIL import Image
 
 from sprdiff.blind.study import StudyPicture, build_page, draw_rounds, study_data, study_id
 from sprdiff.blind.trials import TRIALS, check_trials, questions
+from sprdiff.comparison.compare import MethodResult, code
+from sprdiff.comparison.environment import environment
+from sprdiff.comparison.rows import json_text, method_row
 from sprdiff.errors import SettingsError, SPRDiffError
-from sprdiff.evaluation.comparison import MethodResult, code
 from sprdiff.evaluation.datasets import find_images
-from sprdiff.evaluation.environment import environment
-from sprdiff.evaluation.results import json_text, method_row
 from sprdiff.files import write_file
 from sprdiff.images import load_image
 from sprdiff.methods import METHODS

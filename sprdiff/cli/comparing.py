@@ -65,9 +65,9 @@ def compare(
     records: list[dict[str, Any]] = []
     with console.progress_bar() as progress:
         progress(0.0, "Loading the libraries")
-        from sprdiff.evaluation.comparison import check_metrics
-        from sprdiff.evaluation.comparison_folder import write_comparison
-        from sprdiff.evaluation.exports import check_crop, write_exports
+        from sprdiff.comparison.compare import check_metrics
+        from sprdiff.comparison.exports import check_crop, write_exports
+        from sprdiff.comparison.folder import write_comparison
         from sprdiff.images import load_image
         from sprdiff.methods import check_methods, needs_pipeline
 

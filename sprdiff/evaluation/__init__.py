@@ -1,1 +1,5 @@
-"""Methods compared on real bytes: one image (``comparison``), or many (``runner``); files (``results``)."""
+"""Many images, several methods and budgets: a run that can be resumed (``runner``), and what is made of it.
+
+Rows and means (``results``), curves, Bjøntegaard deltas and plots (``figures``), a report (``report``). Each
+image is compared by ``sprdiff.comparison``, which knows nothing of this.
+"""

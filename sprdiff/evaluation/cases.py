@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from sprdiff.comparison.rows import Row
 from sprdiff.errors import SettingsError, SPRDiffError
 from sprdiff.evaluation.curves import AXES
 from sprdiff.evaluation.datasets import read_bytes
-from sprdiff.evaluation.results import Row
 from sprdiff.evaluation.set_metrics import check_picture
 from sprdiff.images import load_image
 from sprdiff.methods import COARSE, FINAL, METHODS, build_methods, needs_pipeline

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sprdiff.comparison.rows import json_text
 from sprdiff.errors import SettingsError
 from sprdiff.evaluation import plots
 from sprdiff.evaluation.bd_rate import Comparison, compare_to, find_anchor
 from sprdiff.evaluation.curves import AXES, Curve, measured_curves, published_curves, read_summary
-from sprdiff.evaluation.results import json_text
 from sprdiff.evaluation.tables import deltas_csv, deltas_markdown, means_markdown
 from sprdiff.files import write_file
 from sprdiff.types import Progress

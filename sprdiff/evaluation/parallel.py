@@ -18,9 +18,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sprdiff.comparison.rows import Row
 from sprdiff.errors import SPRDiffError
 from sprdiff.evaluation.plan import Plan, RowKey
-from sprdiff.evaluation.results import Row
 from sprdiff.evaluation.worker import Share, measure_images
 from sprdiff.types import Progress
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sprdiff.comparison.rows import Row
 from sprdiff.evaluation.datasets import SourceImage
-from sprdiff.evaluation.results import Row
 from sprdiff.methods import needs_pipeline
 from sprdiff.types import EncodedImage
 

@@ -1,6 +1,6 @@
 """Rate-distortion plots: what was measured here in solid lines, what was published in dashed ones.
 
-Nothing else here draws with matplotlib but ``comparison_figure``.
+Nothing else draws with matplotlib but ``sprdiff.comparison.figure``.
 """
 
 from __future__ import annotations

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from sprdiff.comparison.rows import Row
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.evaluation import plots
 from sprdiff.evaluation.cases import Case, find_cases, show_case
 from sprdiff.evaluation.curves import AXES
 from sprdiff.evaluation.figures import Results, shown_comparisons
-from sprdiff.evaluation.results import Row, read_rows
+from sprdiff.evaluation.results import read_rows
 from sprdiff.evaluation.tables import DASH, Cell, by_curve, mean_cells, quality_cell, rate_cell
 from sprdiff.methods import METHODS
 from sprdiff.types import Progress

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.budget import check_bpp
+from sprdiff.comparison.compare import DEFAULT_METRICS
+from sprdiff.comparison.rows import Row, json_text
 from sprdiff.errors import SettingsError
-from sprdiff.evaluation.comparison import DEFAULT_METRICS
 from sprdiff.evaluation.datasets import find_images
 from sprdiff.evaluation.parallel import (
     Load,
@@ -25,7 +26,7 @@ from sprdiff.evaluation.parallel import (
     part_paths,
 )
 from sprdiff.evaluation.plan import Plan, row_key
-from sprdiff.evaluation.results import Row, append_rows, csv_text, json_text, means, read_rows
+from sprdiff.evaluation.results import append_rows, csv_text, means, read_rows
 from sprdiff.evaluation.set_metrics import check_all_metrics, measure_sets
 from sprdiff.evaluation.settings import check_settings, read_settings, write_settings
 from sprdiff.evaluation.worker import measure_images

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from sprdiff.comparison.rows import Row, json_text
 from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
 from sprdiff.evaluation.plan import Plan
-from sprdiff.evaluation.results import Row, json_text
 from sprdiff.files import write_file
 from sprdiff.images import load_image
 from sprdiff.methods import build_methods, needs_pipeline

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sprdiff.comparison.environment import environment
+from sprdiff.comparison.rows import json_text
 from sprdiff.errors import SettingsError
-from sprdiff.evaluation.environment import environment
 from sprdiff.evaluation.plan import Plan
-from sprdiff.evaluation.results import json_text
 from sprdiff.files import write_file
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sprdiff.comparison.compare import MethodResult, compare
+from sprdiff.comparison.rows import Row, method_row
 from sprdiff.errors import SPRDiffError, WeightsError
-from sprdiff.evaluation.comparison import MethodResult, compare
 from sprdiff.evaluation.datasets import SourceImage, identify, read_bytes
 from sprdiff.evaluation.plan import Plan, RowKey
-from sprdiff.evaluation.results import Row, append_row, method_row
+from sprdiff.evaluation.results import append_row
 from sprdiff.files import write_file
 from sprdiff.images import load_image
 from sprdiff.types import Progress

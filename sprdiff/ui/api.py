@@ -128,7 +128,7 @@ def compare_file(
     Raises:
         SPRDiffError: not a picture, a target out of range, or no known method.
     """
-    from sprdiff.evaluation.comparison_folder import write_comparison
+    from sprdiff.comparison.folder import write_comparison
     from sprdiff.images import load_image
 
     image = load_image(_given(path))

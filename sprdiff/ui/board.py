@@ -23,7 +23,7 @@ from sprdiff.ui.sessions import Finished, Session, file_stem, original_stem
 if TYPE_CHECKING:
     from PIL import Image
 
-    from sprdiff.evaluation.comparison import MethodResult
+    from sprdiff.comparison.compare import MethodResult
 
 
 class Board:
@@ -104,8 +104,8 @@ class Board:
 
     def finish(self, key: tuple, fingerprint: str) -> None:
         """Makes the page and the zip of a run in which nothing is pending, and keeps it under ``key``."""
-        from sprdiff.evaluation.comparison_page import build_page
-        from sprdiff.evaluation.results import json_text
+        from sprdiff.comparison.page import build_page
+        from sprdiff.comparison.rows import json_text
 
         record = self._record(fingerprint)
         page = build_page(record, self._session.run_folder)
@@ -137,9 +137,9 @@ class Board:
         )
 
     def _record(self, fingerprint: str) -> dict[str, Any]:
-        """What ``results.json`` holds, as ``sprdiff.evaluation.comparison_folder`` writes it."""
-        from sprdiff.evaluation.environment import environment
-        from sprdiff.evaluation.results import method_row
+        """What ``results.json`` holds, as ``sprdiff.comparison.folder`` writes it."""
+        from sprdiff.comparison.environment import environment
+        from sprdiff.comparison.rows import method_row
 
         rows = []
         for method, result in self._results.items():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from sprdiff.evaluation.comparison import MethodResult
+    from sprdiff.comparison.compare import MethodResult
     from sprdiff.pipeline import SPRDiffPipeline
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Desk:
         emitted is an ``Unfinished`` until it has all of ``metrics``. The whole is remembered.
         """
         # Here, since it imports torch.
-        from sprdiff.evaluation.comparison import CODING_SHARE, code, measured, part
+        from sprdiff.comparison.compare import CODING_SHARE, code, measured, part
 
         report(0.0, texts.STARTING if self.model.state.phase == "ready" else texts.MODEL_LOADING)
         pipeline = self.model.get()

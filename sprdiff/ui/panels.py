@@ -12,7 +12,7 @@ from sprdiff.ui import texts
 if TYPE_CHECKING:
     import numpy as np
 
-    from sprdiff.evaluation.comparison import MethodResult
+    from sprdiff.comparison.compare import MethodResult
     from sprdiff.metrics import MetricValue
     from sprdiff.ui.desk import StreamDetail
 

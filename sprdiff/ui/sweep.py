@@ -24,7 +24,7 @@ from sprdiff.ui.panels import (
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 
 if TYPE_CHECKING:
-    from sprdiff.evaluation.comparison import MethodResult
+    from sprdiff.comparison.compare import MethodResult
 
 SWEEP_BPPS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 
@@ -98,7 +98,7 @@ class _Chart:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, target_bpp: float, result: MethodResult) -> None:
-        from sprdiff.evaluation.results import method_row
+        from sprdiff.comparison.rows import method_row
 
         stem = f"{file_stem(Path(self._picture.name).stem)[:40]}-{target_bpp:g}bpp-{result.method}"
         encoded = result.encoded

@@ -17,7 +17,7 @@ def make_figure(session: Session, crop: Any) -> dict[str, Any]:
     Raises:
         SettingsError: no finished comparison is on view, the crop is none, or the page was closed.
     """
-    from sprdiff.evaluation.comparison_figure import draw, write_figure
+    from sprdiff.comparison.figure import draw, write_figure
 
     run = session.on_view
     if run is None:

@@ -9,7 +9,7 @@ from typing import Any
 from sprdiff.metrics import METRICS
 
 Record = Mapping[str, Any]
-"""The content of ``results.json``; see ``comparison_folder.write_comparison``."""
+"""The content of ``results.json``; see ``folder.write_comparison``."""
 
 Rows = Sequence[Mapping[str, Any]]
 

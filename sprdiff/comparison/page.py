@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from sprdiff.evaluation.comparison_record import Record, best_text, facts, value_text
+from sprdiff.comparison.record import Record, best_text, facts, value_text
 from sprdiff.metrics import METRICS
 from sprdiff.metrics.rate import max_bytes
 
@@ -68,7 +68,7 @@ def build_page(record: Record, folder: Path) -> str:
                 labels.append(METRICS[metric].label)
     page = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    ).get_template("comparison.html")
+    ).get_template("page.html")
     ids = [panel["id"] for panel in panels]
     return page.render(
         record=record,

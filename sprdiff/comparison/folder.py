@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from sprdiff.evaluation.comparison import CODING_SHARE, MethodResult, check_metrics, code, part
-from sprdiff.evaluation.environment import environment
-from sprdiff.evaluation.results import Row, json_text, method_row, metric_fields
+from sprdiff.comparison.compare import CODING_SHARE, MethodResult, check_metrics, code, part
+from sprdiff.comparison.environment import environment
+from sprdiff.comparison.rows import Row, json_text, method_row, metric_fields
 from sprdiff.images import save_png
 from sprdiff.metrics import measure
 

@@ -6,9 +6,9 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sprdiff.evaluation.comparison_figure import check_crop, draw, write_figure
-from sprdiff.evaluation.comparison_page import build_page
-from sprdiff.evaluation.comparison_record import Record, files_of
+from sprdiff.comparison.figure import check_crop, draw, write_figure
+from sprdiff.comparison.page import build_page
+from sprdiff.comparison.record import Record, files_of
 from sprdiff.files import write_file
 
 __all__ = ["check_crop", "write_exports", "write_zip"]
@@ -27,7 +27,7 @@ def write_exports(
 
     Args:
         record: what ``results.json`` in ``folder`` holds.
-        crop: see ``comparison_figure.draw``.
+        crop: see ``figure.draw``.
         as_zip: the zip holds the pictures, the files, the record, and what else is made here.
     Raises:
         SettingsError: the crop is none.

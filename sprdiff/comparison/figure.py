@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from sprdiff.comparison.record import Record, best_text, facts, value_text
 from sprdiff.errors import SettingsError
-from sprdiff.evaluation.comparison_record import Record, best_text, facts, value_text
 from sprdiff.files import write_file
 from sprdiff.metrics import METRICS
 from sprdiff.metrics.rate import max_bytes
