@@ -46,7 +46,7 @@ def make(
     evaluate = ["evaluate", str(kodak), "--methods", ",".join(METHODS), "--bpp", ",".join(map(str, BPPS))]
     evaluate += ["--metrics", ",".join(METRICS), "--keep", "--jobs", str(jobs), "--out", str(work)]
     evaluate += ["--model", str(embedded_checkpoint())]
-    plot = ["plot", str(work), "--published", "kodak", "--out", str(RESULTS), "--name", "kodak"]
+    plot = ["plot", str(work), "--published", "kodak", "--out", str(RESULTS), "--name", "kodak", "--force"]
     report = ["report", str(work), "--published", "kodak", "--model", str(embedded_checkpoint())]
     for command in (evaluate, plot, report):
         print("python -m sprdiff", shlex.join(command), flush=True)

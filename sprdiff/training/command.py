@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import typer
 
-from sprdiff.cli import console
 from sprdiff.errors import SPRDiffError
 
 
@@ -16,5 +15,5 @@ def run(command: Callable[..., None]) -> None:
     try:
         typer.run(command)
     except SPRDiffError as error:
-        console.fail(str(error))
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
