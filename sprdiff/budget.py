@@ -7,7 +7,7 @@ import math
 from sprdiff.errors import SettingsError
 
 MAX_BPP = 24.0
-"""Bits per pixel of the uncompressed original: a larger budget is a slip of the pen."""
+"""Bits per pixel of the uncompressed original: no file needs more."""
 
 
 def check_bpp(target_bpp: float) -> float:

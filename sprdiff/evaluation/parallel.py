@@ -91,6 +91,9 @@ def measure_in_processes(
 ) -> list[Share]:
     """The shares of ``jobs`` new processes; the arguments are those of ``worker.measure_images``.
 
+    Not by ``concurrent.futures``: its pools say nothing between a call and its result, and here every row is
+    progress.
+
     Raises:
         SPRDiffError: a process ended by itself; its finished rows are there, and the run can be continued.
     """
