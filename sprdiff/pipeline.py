@@ -269,7 +269,13 @@ class SPRDiffPipeline(DiffusionPipeline):
         Args:
             coarse: of :meth:`decode_coarse`.
             on_step: called before each tile with the share that is done; what it raises ends the work early.
+        Raises:
+            BitstreamError: ``coarse`` is of another checkpoint.
         """
+        if not isinstance(coarse, CoarseImage):
+            raise SettingsError(f"coarse must be what decode_coarse returns, got {type(coarse).__name__}.")
+        if not self.fingerprint.startswith(coarse.info.fingerprint):
+            raise BitstreamError(f"This picture is of another checkpoint, {coarse.info.fingerprint}.")
         # 3. Conditions, diffusion and VAE decoder
         x_coarse, info = coarse.x, coarse.info
         quality = torch.tensor([info.quality], device=self.device)
