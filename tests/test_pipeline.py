@@ -21,7 +21,8 @@ from sprdiff import bitstream
 from sprdiff.comparison.compare import compare
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
 from sprdiff.metrics import psnr
-from sprdiff.pipeline import SPRDiffPipeline, best_within, fill_budget
+from sprdiff.pipeline import SPRDiffPipeline
+from sprdiff.rate_control import best_within, fill_budget
 from sprdiff.reconstruction.conditions import drop
 from sprdiff.weights import embedded_checkpoint
 
