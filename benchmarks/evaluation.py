@@ -35,7 +35,7 @@ KODAK_IMAGES = 24
 
 
 class Clock:
-    """Adds up the time between the calls that ``compare`` makes before each step."""
+    """Adds up the time between the calls that ``code`` and ``measured`` make before each step."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -49,7 +49,8 @@ class Clock:
             method, step = self._step
             self.seconds[method][step] += now - self._since
         label, _, step = text.partition(": ")
-        self._step, self._since = ((label, step) if step else None), now
+        # "measuring" is followed by what is measured
+        self._step, self._since = ((label, step.partition(" ")[0]) if step else None), now
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     import torch
 
     from sprdiff import SPRDiffPipeline
-    from sprdiff.comparison.compare import compare
+    from sprdiff.comparison.compare import code, compare, measured
     from sprdiff.comparison.environment import processor
     from sprdiff.evaluation.datasets import find_images
     from sprdiff.images import load_image
@@ -91,7 +92,8 @@ def measure(arguments: argparse.Namespace) -> dict:
         image = load_image(path).copy()
         image.putpixel((0, 0), (0, 0, 0))  # another picture than the one before, for what is remembered of it
         for bpp in bpps:
-            for result in compare(image, methods, pipeline, target_bpp=bpp, metrics=metrics, progress=clock):
+            coded = code(image, methods, pipeline, target_bpp=bpp, progress=clock)
+            for result in measured(image, coded, metrics, progress=clock):
                 picture = result.image
     total = now() - started
     return {

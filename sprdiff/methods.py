@@ -2,13 +2,12 @@
 
 Both outputs of SPRDiff come from one stream::
 
-    image, budget --encode--> stream --entropy decode--> coarse image --diffusion--> final image
-                                                             |                            |
-                                                       sprdiff-coarse               sprdiff-final
+    image, budget --encode--> stream --decode_coarse--> coarse image --refine--> final image
+                                                             |                       |
+                                                       sprdiff-coarse          sprdiff-final
 
-so the two adapters share that work: one encode for the same image and budget, and one decode of the coarse
-picture. The analysis, with which every encode begins, is also shared by all budgets of an
-image. The time that is reported for each is that of all it needed from the start.
+so ``code_sprdiff`` does each step once for both, and the time that it gives for each is that of all the steps
+it needed. The analysis, with which every encode begins, is also shared by all budgets of an image.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ import hashlib
 import threading
 import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError
-from sprdiff.types import CoarseImage, EncodedImage, ImageCodec
+from sprdiff.types import EncodedImage, ImageCodec
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -39,12 +38,28 @@ METHODS: dict[str, str] = {
 }
 """Label of every method that can run here, by id; SPRDiff first."""
 
-_CAPACITY = 2  # images in flight: a page serves two at once, and each may hold 192 MB of pixels
+ENCODING, DECODING = "encoding", "decoding"
 
 # The last analysis of each pipeline with the SHA-256 of its image and its seconds. One is enough: budgets of
 # an image are asked for in a row, and for a large photograph it takes a hundred megabytes.
 _analyses: weakref.WeakKeyDictionary[SPRDiffPipeline, tuple[str, object, float]] = weakref.WeakKeyDictionary()
 _analyses_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What one method made of an image.
+
+    Attributes:
+        encoded: the file.
+        image: RGB, size of the original; decoded from the bytes of ``encoded`` and nothing else.
+        encode_seconds, decode_seconds: image to bytes and bytes to image.
+    """
+
+    encoded: EncodedImage
+    image: Image.Image
+    encode_seconds: float
+    decode_seconds: float
 
 
 def check_methods(ids: Iterable[str]) -> list[str]:
@@ -67,6 +82,16 @@ def needs_pipeline(ids: Iterable[str]) -> bool:
     return any(method in (COARSE, FINAL) for method in ids)
 
 
+def check_pipeline(ids: Iterable[str], pipeline: SPRDiffPipeline | None) -> None:
+    """Passes if there is a model where one of these methods needs it.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if pipeline is None and needs_pipeline(ids):
+        raise SettingsError(f"{COARSE} and {FINAL} need a model.")
+
+
 def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -> dict[str, ImageCodec]:
     """A codec for each id, in the order of ``check_methods``.
 
@@ -77,31 +102,10 @@ def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -
         SettingsError: an unknown id, or one of SPRDiff without a pipeline.
     """
     ids = check_methods(ids)
-    if pipeline is None:
-        if needs_pipeline(ids):
-            raise SettingsError(f"{COARSE} and {FINAL} need a model.")
-        return {method: BASELINES[method] for method in ids}
-    stream = _SharedStream(pipeline)
-    adapters = {method: SPRDiffCodec(method, stream) for method in (COARSE, FINAL)}
-    return {method: adapters[method] if method in adapters else BASELINES[method] for method in ids}
-
-
-def timed_compress(codec: ImageCodec, image: Image.Image, *, max_bytes: int) -> tuple[EncodedImage, float]:
-    """The file and the seconds it took; for shared work the seconds of the one time it was done."""
-    if isinstance(codec, SPRDiffCodec):
-        return codec.timed_compress(image, max_bytes=max_bytes)
-    started = time.perf_counter()
-    encoded = codec.compress(image, max_bytes=max_bytes)
-    return encoded, time.perf_counter() - started
-
-
-def timed_decompress(codec: ImageCodec, data: bytes, *, size: tuple[int, int]) -> tuple[Image.Image, float]:
-    """The picture and the seconds from bytes to picture, without any wait in between."""
-    if isinstance(codec, SPRDiffCodec):
-        return codec.timed_decompress(data)
-    started = time.perf_counter()
-    image = codec.decompress(data, size=size)
-    return image, time.perf_counter() - started
+    check_pipeline(ids, pipeline)
+    return {
+        method: BASELINES[method] if method in BASELINES else SPRDiffCodec(method, pipeline) for method in ids
+    }
 
 
 class SPRDiffCodec:
@@ -109,14 +113,14 @@ class SPRDiffCodec:
 
     extension = ".spr"
 
-    def __init__(self, method: str, stream: _SharedStream) -> None:
+    def __init__(self, method: str, pipeline: SPRDiffPipeline) -> None:
         self.id = method
         self.label = METHODS[method]
-        self._stream = stream
+        self._pipeline = pipeline
 
     def compress(self, image: Image.Image, *, max_bytes: int) -> EncodedImage:
         """The best stream within ``max_bytes``, or the smallest one, marked ``over_budget``."""
-        return self.timed_compress(image, max_bytes=max_bytes)[0]
+        return _encode(self._pipeline, image, max_bytes)[0]
 
     def decompress(self, data: bytes, *, size: tuple[int, int]) -> Image.Image:
         """The picture, RGB; ``size`` is not needed, the stream holds it.
@@ -124,71 +128,76 @@ class SPRDiffCodec:
         Raises:
             BitstreamError: not a whole, unaltered stream of the loaded checkpoint.
         """
-        return self.timed_decompress(data)[0]
-
-    def timed_compress(self, image: Image.Image, *, max_bytes: int) -> tuple[EncodedImage, float]:
-        """As ``compress``, with the seconds of the encode, done now or before for the other output."""
-        return self._stream.encode(image, max_bytes)
-
-    def timed_decompress(self, data: bytes) -> tuple[Image.Image, float]:
-        """As ``decompress``, with the seconds from the bytes to this picture."""
-        if self.id == FINAL:
-            return self._stream.final(data)
-        coarse, seconds = self._stream.coarse(data)
-        return coarse.image, seconds
+        coarse = self._pipeline.decode_coarse(data)
+        return coarse.image if self.id == COARSE else self._pipeline.refine(coarse)
 
 
-class _SharedStream:
-    """The last few encodes and decodes of one pipeline, for the two adapters, from any thread."""
+def code_sprdiff(
+    ids: Collection[str],
+    image: Image.Image,
+    pipeline: SPRDiffPipeline,
+    max_bytes: int,
+    begin: Callable[[str, str], None],
+) -> Iterator[tuple[str, Coded]]:
+    """The outputs of SPRDiff, ``COARSE`` first; the diffusion does not run before the next one is asked for.
 
-    def __init__(self, pipeline: SPRDiffPipeline) -> None:
-        self._pipeline = pipeline
-        self._encode_lock = threading.Lock()
-        self._decode_lock = threading.RLock()
-        self._encodes: OrderedDict[tuple[str, int], tuple[EncodedImage, float]] = OrderedDict()
-        self._decodes: OrderedDict[bytes, tuple[CoarseImage, float]] = OrderedDict()
-        self._finals: OrderedDict[bytes, tuple[Image.Image, float]] = OrderedDict()
-
-    def encode(self, image: Image.Image, max_bytes: int) -> tuple[EncodedImage, float]:
-        content = _content_hash(image)
-        key = (content, max_bytes)
-        with self._encode_lock:
-            if key not in self._encodes:
-                analysis, seconds = _analyze(self._pipeline, image, content)
-                started = time.perf_counter()
-                encoded = self._pipeline.encode(image, max_bytes=max_bytes, analysis=analysis)
-                _remember(self._encodes, key, (encoded, seconds + time.perf_counter() - started))
-            self._encodes.move_to_end(key)
-            return self._encodes[key]
-
-    def coarse(self, data: bytes) -> tuple[CoarseImage, float]:
-        with self._decode_lock:
-            if data not in self._decodes:
-                started = time.perf_counter()
-                coarse = self._pipeline.decode_coarse(data)
-                _remember(self._decodes, data, (coarse, time.perf_counter() - started))
-            self._decodes.move_to_end(data)
-            return self._decodes[data]
-
-    def final(self, data: bytes) -> tuple[Image.Image, float]:
-        with self._decode_lock:
-            if data not in self._finals:
-                coarse, seconds = self.coarse(data)
-                started = time.perf_counter()
-                final = self._pipeline.refine(coarse)
-                _remember(self._finals, data, (final, seconds + time.perf_counter() - started))
-            self._finals.move_to_end(data)
-            return self._finals[data]
+    Args:
+        ids: ``COARSE``, ``FINAL`` or both.
+        image: RGB, as ``sprdiff.images.load_image`` returns it.
+        max_bytes: budget for the whole file.
+        begin: called with a method and what is done for it, before each step.
+    """
+    first = COARSE if COARSE in ids else FINAL
+    begin(first, ENCODING)
+    encoded, encode_seconds = _encode(pipeline, image, max_bytes)
+    begin(first, DECODING)
+    started = time.perf_counter()
+    coarse = pipeline.decode_coarse(encoded.data)
+    decode_seconds = time.perf_counter() - started
+    if COARSE in ids:
+        yield COARSE, Coded(encoded, coarse.image, encode_seconds, decode_seconds)
+    if FINAL in ids:
+        if COARSE in ids:
+            begin(FINAL, DECODING)
+        started = time.perf_counter()
+        final = pipeline.refine(coarse)
+        decode_seconds += time.perf_counter() - started
+        yield FINAL, Coded(encoded, final, encode_seconds, decode_seconds)
 
 
-def _content_hash(image: Image.Image) -> str:
-    content = hashlib.sha256(f"{image.mode} {image.size}".encode())
-    content.update(image.tobytes())
-    return content.hexdigest()
+def code_baseline(
+    method: str, image: Image.Image, max_bytes: int, begin: Callable[[str, str], None]
+) -> Iterator[tuple[str, Coded]]:
+    """The one output of a baseline.
+
+    Args:
+        method: key of ``BASELINES``.
+        image, max_bytes, begin: as in :func:`code_sprdiff`.
+    """
+    codec = BASELINES[method]
+    begin(method, ENCODING)
+    started = time.perf_counter()
+    encoded = codec.compress(image, max_bytes=max_bytes)
+    encode_seconds = time.perf_counter() - started
+    begin(method, DECODING)
+    started = time.perf_counter()
+    picture = codec.decompress(encoded.data, size=image.size)
+    yield method, Coded(encoded, picture, encode_seconds, time.perf_counter() - started)
 
 
-def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, content: str) -> tuple[object, float]:
+def _encode(pipeline: SPRDiffPipeline, image: Image.Image, max_bytes: int) -> tuple[EncodedImage, float]:
+    """The stream and its seconds, those of the analysis among them."""
+    analysis, seconds = _analyze(pipeline, image)
+    started = time.perf_counter()
+    encoded = pipeline.encode(image, max_bytes=max_bytes, analysis=analysis)
+    return encoded, seconds + time.perf_counter() - started
+
+
+def _analyze(pipeline: SPRDiffPipeline, image: Image.Image) -> tuple[object, float]:
     """The analysis of an image and its seconds, done now or for an earlier budget."""
+    digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
+    digest.update(image.tobytes())
+    content = digest.hexdigest()
     with _analyses_lock:
         known = _analyses.get(pipeline)
     if known is not None and known[0] == content:
@@ -199,10 +208,3 @@ def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, content: str) -> tup
     with _analyses_lock:
         _analyses[pipeline] = (content, analysis, seconds)
     return analysis, seconds
-
-
-def _remember(cache: OrderedDict, key: object, value: object) -> None:
-    """Stores the value, and lets go of what no longer fits."""
-    cache[key] = value
-    while len(cache) > _CAPACITY:
-        cache.popitem(last=False)

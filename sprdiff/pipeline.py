@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from sprdiff import bitstream
-from sprdiff.budget import check_bpp
 from sprdiff.diffusion.denoiser import check_prediction, denoise
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
@@ -31,26 +30,25 @@ from sprdiff.encoders.vae import (
     vae_features,
 )
 from sprdiff.encoders.zoo import ZooEncoder
-from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
-from sprdiff.images import crop_to, load_image, pad_to_multiple, to_image, to_tensor
+from sprdiff.errors import BitstreamError, InputImageError, SettingsError
+from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
-from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.layers.tiling import run_tiled
+from sprdiff.loading import Precision, check_device, check_source, load_arguments, part_precisions
 from sprdiff.metrics.rate import max_bytes as budget_bytes
-from sprdiff.parts import PART_CLASSES, load_part
+from sprdiff.pictures import OutputType, Picture, as_output, as_picture, as_pictures, check_output_type
+from sprdiff.pipeline_output import SPRDiffOutput
+from sprdiff.rate_control import best_within, check_budget, fill_budget
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateBreakdown, StreamInfo
-from sprdiff.weights import resolve
+from sprdiff.weights import HubOptions, resolve
 
 PADDING = 64
 NOISE_SEED = 0
 # Of the time of a decode, as measured on a CPU.
 COARSE_SHARE = 0.25
-# Of a budget, and the highest price of a bit at which less is given up than a step of quality brings.
-LEAST_USE = 0.97
-MAX_EXTRA_PRICE = 0.008
 
 
 class SPRDiffPipeline(DiffusionPipeline):
@@ -108,27 +106,67 @@ class SPRDiffPipeline(DiffusionPipeline):
         self._fingerprint: bytes | None = None
 
     @classmethod
-    def from_pretrained(cls, folder_or_id: str | Path, revision: str | None = None) -> SPRDiffPipeline:
-        """The pipeline of a checkpoint, float32, on the CPU.
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        revision: str | None = None,
+        *,
+        dtype: Precision | Mapping[str, Precision] | None = None,
+        torch_dtype: Precision | Mapping[str, Precision] | None = None,
+        device_map: str | torch.device | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> SPRDiffPipeline:
+        """The pipeline of a checkpoint; the arguments are those of diffusers, as far as they make sense here.
 
         Args:
-            folder_or_id: a local folder, or ``owner/name[@revision]`` on the Hugging Face Hub (downloaded and
-                cached).
-            revision: branch, tag or commit on the Hub, where ``folder_or_id`` names none.
+            pretrained_model_name_or_path: a local folder, or ``owner/name[@revision]`` on the Hugging Face
+                Hub (downloaded and cached).
+            revision: branch, tag or commit on the Hub, where the name before has none.
+            dtype: precision of all parts, for example ``torch.bfloat16`` or ``"float16"``, or of some by
+                name, as ``{"unet": torch.bfloat16}``; float32 by default. The latent codec stays float32, so
+                that every pipeline of a checkpoint reads the same symbols; pictures differ a little.
+            torch_dtype: the older name of ``dtype``.
+            device_map: the device of all parts; ``cpu`` by default.
+            cache_dir, token, local_files_only, force_download: see :class:`sprdiff.weights.HubOptions`.
         Raises:
+            SettingsError: an argument is none of those; names it, its value and what is allowed.
             WeightsError: not found, not complete, pickled, or made of classes that are not this project's.
         """
-        folder = resolve(folder_or_id, revision)
-        index = json.loads((folder / "model_index.json").read_text())
-        for name, kinds in PART_CLASSES.items():
-            found, known = index.get(name, [None, None])[1], [kind.__name__ for kind in kinds]
-            if found not in known:
-                raise WeightsError(f"{folder_or_id}: part {name} is a {found}, not a {' or '.join(known)}.")
-        try:
-            parts = {name: load_part(name, folder) for name in PART_CLASSES}
-            return cls(**parts, bit_price=float(index.get("bit_price", 0.0)))
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-            raise WeightsError(f"{folder_or_id} cannot be loaded: {error}") from error
+        # 1. Settings
+        precisions = part_precisions(dtype, torch_dtype)
+        device = None if device_map is None else check_device(device_map)
+        named = pretrained_model_name_or_path
+        hub = HubOptions(
+            cache_dir=cache_dir, token=token, local_files_only=local_files_only, force_download=force_download
+        )
+        check_source(named, revision, hub)
+
+        # 2. Parts, and their fingerprint before they are rounded
+        pipeline = cls(**load_arguments(resolve(named, revision, **hub), named))
+        pipeline._digest()
+        for name, part in pipeline._modules_by_name().items():
+            # Not part.to, which diffusers' models have replaced by one that warns without a reason.
+            nn.Module.to(part, precisions[name])
+        return pipeline if device is None else pipeline.to(device)
+
+    def to(self, *arguments: Any, **options: Any) -> SPRDiffPipeline:
+        """Moves to a device or a precision, as diffusers' pipelines do; the latent codec stays float32.
+
+        Args:
+            arguments, options: a device, a precision, or both; ``device=`` and ``dtype=``.
+        Raises:
+            SettingsError: there is no such device here, or it cannot decode exactly.
+        """
+        devices = [
+            each for each in (*arguments, options.get("device")) if isinstance(each, str | torch.device)
+        ]
+        for device in devices:
+            check_device(device, "device")
+        self._digest()  # of what the checkpoint holds: it must not change with the precision
+        return super().to(*arguments, **options)
 
     @property
     def fingerprint(self) -> str:
@@ -139,10 +177,55 @@ class SPRDiffPipeline(DiffusionPipeline):
         """
         return self._digest().hex()
 
+    # -- both ways ------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        image: Picture | Sequence[Picture],
+        target_bpp: float | None = None,
+        *,
+        quality: int | None = None,
+        max_bytes: int | None = None,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+    ) -> SPRDiffOutput | tuple:
+        """Streams and what they decode to: :meth:`encode`, then :meth:`decompress`.
+
+        Args:
+            image: one picture or several, see :func:`sprdiff.pictures.as_pictures`; of several, each is coded
+                by itself, and every attribute of the result is a list.
+            target_bpp, quality, max_bytes: exactly one, see :meth:`encode`; for each picture.
+            output_type: ``pil`` images, ``np`` arrays (H, W, 3) or ``pt`` tensors (3, H, W) on the CPU, the
+                latter two float32 in [0, 1].
+            return_dict: False for a plain tuple.
+        Raises:
+            SettingsError: an argument is none of those; names it, its value and what is allowed.
+            InputImageError: a picture is outside the limits. Both come before any picture is coded.
+        """
+        # 1. Settings
+        check_output_type(output_type)
+        check_budget(target_bpp, quality, max_bytes)
+        images, several = as_pictures(image)
+        for each in images:
+            self._check_size(each)
+
+        # 2. Each picture there and back
+        made = []
+        for each in images:
+            encoded = self.encode(each, target_bpp=target_bpp, quality=quality, max_bytes=max_bytes)
+            decoded = self.decompress(encoded.data)
+            pictures = (as_output(picture, output_type) for picture in (decoded.coarse, decoded.final))
+            made.append((encoded.data, *pictures, decoded.info, encoded.over_budget))
+
+        # 3. One result, or lists
+        values = map(list, zip(*made, strict=True)) if several else made[0]
+        output = SPRDiffOutput(*values)
+        return output if return_dict else output.to_tuple()
+
     # -- encoding -----------------------------------------------------------------------------------
 
     def compress(
-        self, image: Image.Image, *, target_bpp: float | None = None, quality: int | None = None
+        self, image: Picture, *, target_bpp: float | None = None, quality: int | None = None
     ) -> bytes:
         """The ``.spr`` stream of a picture; see :meth:`encode`."""
         return self.encode(image, target_bpp=target_bpp, quality=quality).data
@@ -150,7 +233,7 @@ class SPRDiffPipeline(DiffusionPipeline):
     @torch.no_grad()
     def encode(
         self,
-        image: Image.Image,
+        image: Picture,
         *,
         target_bpp: float | None = None,
         quality: int | None = None,
@@ -161,7 +244,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         """A picture's stream at a quality, or the best one within a budget on the whole file.
 
         Args:
-            image: of any mode, see :func:`sprdiff.images.load_image`.
+            image: a PIL image of any mode, an array or a tensor, see :func:`sprdiff.pictures.as_pictures`.
             target_bpp: budget in bits per pixel of the original. If it cannot be reached, the smallest
                 stream is returned, marked ``over_budget``.
             quality: 0 (smallest) to 255 (best), instead of a budget.
@@ -173,19 +256,11 @@ class SPRDiffPipeline(DiffusionPipeline):
             InputImageError: the picture is outside the limits.
         """
         # 1. Settings
-        if sum(value is not None for value in (target_bpp, quality, max_bytes)) != 1:
-            raise SettingsError("Give exactly one of target_bpp, quality and max_bytes.")
-        if quality is not None and not 0 <= quality <= MAX_QUALITY:
-            raise SettingsError(f"Quality must be 0 to {MAX_QUALITY}, got {quality}.")
-        image = load_image(image)
-        num_pixels = image.width * image.height
-        if num_pixels > self.max_pixels:
-            raise InputImageError(
-                f"The image is {image.width} x {image.height} = {num_pixels:,} pixels; at most "
-                f"{self.max_pixels:,} are coded here."
-            )
+        check_budget(target_bpp, quality, max_bytes)
+        image = as_picture(image)
+        self._check_size(image)
         if target_bpp is not None:
-            max_bytes = budget_bytes(check_bpp(target_bpp), image.width, image.height)
+            max_bytes = budget_bytes(target_bpp, image.width, image.height)
 
         # 2. Analysis, once for all qualities
         y = self.analyze(image, on_step=on_step) if analysis is None else analysis  # (1, M, H/16, W/16)
@@ -218,11 +293,23 @@ class SPRDiffPipeline(DiffusionPipeline):
         (y,) = run_tiled(self._analyze_tile, [(x, 1)], [DistortionEncoder.stride], on_step=on_step)
         return y
 
+    def _check_size(self, image: Image.Image) -> None:
+        num_pixels = image.width * image.height
+        if num_pixels > self.max_pixels:
+            raise InputImageError(
+                f"The image is {image.width} x {image.height} = {num_pixels:,} pixels; at most "
+                f"{self.max_pixels:,} are coded here."
+            )
+
     def _analyze_tile(self, x: Tensor) -> tuple[Tensor]:
-        f_vae = vae_features(self.vae, encode_latents(self.vae, x))  # (1, C, H/16, W/16)
-        f_dist = self.distortion_encoder(x)  # (1, M, H/16, W/16)
-        f_sem = semantic_features(self.semantic_encoder, x)  # (1, D, H/16, W/16)
-        return (self.fusion(f_vae, f_dist, f_sem),)
+        # Parts may be of several precisions; y is float32, as all that lies between parts and entropy coding.
+        f_vae = vae_features(self.vae, encode_latents(self.vae, x.to(self.vae.dtype)))  # (1, C, H/16, W/16)
+        f_dist = self.distortion_encoder(x.to(self.distortion_encoder.dtype))  # (1, M, H/16, W/16)
+        f_sem = semantic_features(
+            self.semantic_encoder, x.to(self.semantic_encoder.dtype)
+        )  # (1, D, H/16, W/16)
+        features = (feature.to(self.fusion.dtype) for feature in (f_vae, f_dist, f_sem))
+        return (self.fusion(*features).float(),)
 
     # -- decoding -----------------------------------------------------------------------------------
 
@@ -253,7 +340,7 @@ class SPRDiffPipeline(DiffusionPipeline):
 
         # 2. Coarse reconstruction
         (x_coarse,) = run_tiled(
-            lambda tile: (self.coarse(tile, quality),),
+            lambda tile: (self.coarse(tile.to(self.coarse.dtype), quality).float(),),
             [(y_hat, CoarseReconstruction.stride)],
             [1],
             on_step=_within(on_step, 0.5, 1.0),
@@ -269,7 +356,13 @@ class SPRDiffPipeline(DiffusionPipeline):
         Args:
             coarse: of :meth:`decode_coarse`.
             on_step: called before each tile with the share that is done; what it raises ends the work early.
+        Raises:
+            BitstreamError: ``coarse`` is of another checkpoint.
         """
+        if not isinstance(coarse, CoarseImage):
+            raise SettingsError(f"coarse must be what decode_coarse returns, got {type(coarse).__name__}.")
+        if not self.fingerprint.startswith(coarse.info.fingerprint):
+            raise BitstreamError(f"This picture is of another checkpoint, {coarse.info.fingerprint}.")
         # 3. Conditions, diffusion and VAE decoder
         x_coarse, info = coarse.x, coarse.info
         quality = torch.tensor([info.quality], device=self.device)
@@ -286,11 +379,14 @@ class SPRDiffPipeline(DiffusionPipeline):
         return to_image(crop_to(x_hat, (info.height, info.width)).clamp(-1, 1) / 2 + 0.5)
 
     def _refine_tile(self, x_coarse: Tensor, noise: Tensor, quality: Tensor) -> Tensor:
-        tokens = semantic_tokens(self.semantic_encoder, x_coarse)  # (1, 1 + H/16 * W/16, D)
-        conditions = self.conditions(x_coarse, tokens)
-        latents_hat = encode_latents(self.vae, x_coarse)  # (1, C, H/stride, W/stride)
+        tokens = semantic_tokens(self.semantic_encoder, x_coarse.to(self.semantic_encoder.dtype))
+        # (1, 1 + H/16 * W/16, D)
+        precision = self.conditions.dtype
+        conditions = self.conditions(x_coarse.to(precision), tokens.to(precision)).to(self.unet.dtype)
+        latents_hat = encode_latents(self.vae, x_coarse.to(self.vae.dtype)).float()
+        # (1, C, H/stride, W/stride)
         latents = denoise(self.unet, self.scheduler, latents_hat, noise, quality, conditions)
-        return keep_colours(x_coarse, decode_latents(self.vae, latents))
+        return keep_colours(x_coarse, decode_latents(self.vae, latents.to(self.vae.dtype)).float())
 
     # -- looking into a stream ------------------------------------------------------------------------
 
@@ -321,6 +417,8 @@ class SPRDiffPipeline(DiffusionPipeline):
         return bits[: -(-header.height // 16), : -(-header.width // 16)].cpu().numpy()
 
     def _read(self, data: bytes, on_step: OnStep | None = None) -> tuple[bitstream.Header, LatentSymbols]:
+        if not isinstance(data, bytes):
+            raise SettingsError(f"data must be bytes, got {type(data).__name__}.")
         header, payload = bitstream.unpack(data, self._digest())
         num_pixels = header.width * header.height
         if num_pixels > self.max_pixels:
@@ -357,63 +455,3 @@ class SPRDiffPipeline(DiffusionPipeline):
 def _within(on_step: OnStep | None, start: float, stop: float) -> OnStep | None:
     """``on_step`` for a part of the work, from one share of it to another."""
     return on_step and (lambda share: on_step(start + share * (stop - start)))
-
-
-def best_within(code: Callable[[int], bytes], max_bytes: int) -> tuple[int, bytes]:
-    """The highest quality whose stream fits ``max_bytes``, and the stream; quality 0 if none does.
-
-    Bisection on real streams, sped up by a guess: over quality the logarithm of the size is almost a
-    straight line, so the first steps go where that line crosses the budget.
-    """
-    tried: dict[int, bytes] = {}
-
-    def size(at: int) -> int:
-        if at not in tried:
-            tried[at] = code(at)
-        return len(tried[at])
-
-    low, high = -1, MAX_QUALITY + 1  # low fits, high does not
-    slope, guess = math.log(60) / MAX_QUALITY, MAX_QUALITY // 2
-    while high - low > 1:
-        guess = min(max(guess, low + 1), high - 1)
-        distance = math.log(max_bytes) - math.log(size(guess)) if max_bytes > 0 else -1.0
-        if size(guess) <= max_bytes:
-            low = guess
-        else:
-            high = guess
-        if len(tried) > 6:
-            guess = (low + high) // 2
-        else:
-            guess += math.floor(distance / slope) if distance >= 0 else math.ceil(distance / slope) - 1
-            if guess in tried:
-                guess = low + 1 if guess <= low else high - 1
-    best = max(low, 0)
-    size(best)
-    return best, tried[best]
-
-
-def fill_budget(
-    code: Callable[[int, float], bytes], quality: int, data: bytes, max_bytes: int
-) -> tuple[int, bytes]:
-    """What :func:`best_within` found, or the next quality with so many symbols given up that it fits.
-
-    At a few hundred bytes one step of quality can be worth 4 % of them. Tried only where more than
-    1 - ``LEAST_USE`` is left: a symbol that is given up costs more than it saves (docs/experiments.md).
-
-    Args:
-        code: (quality, bit price) to a stream; see :meth:`LatentCodec.quantize`.
-        quality, data: the best that fits at no price.
-    """
-    if quality == MAX_QUALITY or not len(data) < LEAST_USE * max_bytes:
-        return quality, data
-    low, high = 0.0, MAX_EXTRA_PRICE
-    best = (quality, data)
-    for _ in range(6):
-        price = (low + high) / 2
-        candidate = code(quality + 1, price)
-        if len(candidate) > max_bytes:
-            low = price
-        else:
-            high = price
-            best = max(best, (quality + 1, candidate), key=lambda found: len(found[1]))
-    return best

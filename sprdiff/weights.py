@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from sprdiff.bundled import bundled
 from sprdiff.errors import WeightsError
@@ -33,6 +33,22 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^\s@]+))?")
 
 
+class HubOptions(TypedDict, total=False):
+    """How the Hub is used, as ``huggingface_hub.snapshot_download`` has it.
+
+    Attributes:
+        cache_dir: folder of the cache; that of huggingface_hub by default.
+        token: to read with; True and None for the one of ``hf auth login``, False for none.
+        local_files_only: ask the cache alone.
+        force_download: fetch also what the cache has.
+    """
+
+    cache_dir: str | os.PathLike | None
+    token: str | bool | None
+    local_files_only: bool
+    force_download: bool
+
+
 def embedded_checkpoint() -> Path:
     """The folder of the checkpoint that comes with the project; it need not exist."""
     return bundled("checkpoints/sprdiff-tiny")
@@ -49,7 +65,7 @@ def parse_hub_id(text: str) -> tuple[str, str | None] | None:
     return None if match is None else (match[1], match[2])
 
 
-def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
+def resolve(folder_or_id: str | Path, revision: str | None = None, **options: Unpack[HubOptions]) -> Path:
     """The local folder of a checkpoint, downloaded from the Hub first where it is not on this machine.
 
     Downloads go through the cache of huggingface_hub: what is there is not fetched again, and with no
@@ -60,6 +76,7 @@ def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
             repository on the Hub. A folder that exists wins.
         revision: branch, tag or commit on the Hub, if ``folder_or_id`` names none; None for the newest commit
             of ``main``.
+        options: of the Hub; a local folder makes no use of them.
     Raises:
         WeightsError: there is no such folder or repository, it holds no checkpoint or one with pickled
             weights only, it can be neither reached nor found in the cache, or a revision is given twice.
@@ -84,16 +101,22 @@ def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
     repo_id, named_revision = known
     if revision is not None and named_revision is not None:
         raise WeightsError(f"{wanted} names its revision, and {revision} is given as another one.")
-    folder = download(repo_id, named_revision or revision)
+    folder = download(repo_id, named_revision or revision, **options)
     _check_layout(folder, wanted)
     return folder
 
 
-def download(repo_id: str, revision: str | None, files: Iterable[str] = CHECKPOINT_FILES) -> Path:
+def download(
+    repo_id: str,
+    revision: str | None,
+    files: Iterable[str] = CHECKPOINT_FILES,
+    **options: Unpack[HubOptions],
+) -> Path:
     """The snapshot of a Hub repository in the local cache, complete as far as ``files`` go.
 
     Args:
         files: patterns of the files that are wanted.
+        options: of the Hub.
     Raises:
         WeightsError: it can be neither reached nor found in the cache.
     """
@@ -102,15 +125,16 @@ def download(repo_id: str, revision: str | None, files: Iterable[str] = CHECKPOI
     from huggingface_hub import HfApi, errors, snapshot_download
 
     named = repo_id if revision is None else f"{repo_id} at revision {revision}"
-    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(files))
+    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(files), **options)
     try:
-        if _COMMIT.fullmatch(revision or ""):
+        as_asked = options.get("local_files_only") or options.get("force_download")
+        if _COMMIT.fullmatch(revision or "") and not as_asked:
             # A commit never changes, so the cache is as good as the Hub. The question after it fails at once
             # without a network, where listing the files of a commit is tried again for 20 seconds.
             try:
                 return Path(fetch(local_files_only=True))
             except errors.LocalEntryNotFoundError:
-                HfApi().model_info(repo_id, revision=revision)
+                HfApi(token=options.get("token")).model_info(repo_id, revision=revision)
         return Path(fetch())
     except errors.HFValidationError as error:
         raise WeightsError(
@@ -134,6 +158,11 @@ def download(repo_id: str, revision: str | None, files: Iterable[str] = CHECKPOI
         # The client turns an error of the server into "not in the cache"; the cause tells them apart.
         if isinstance(error.__cause__, errors.HfHubHTTPError):
             raise WeightsError(_answered(named, error.__cause__)) from error
+        if options.get("local_files_only"):
+            raise WeightsError(
+                f"The weights of {named} are not, or not all, in the local cache, and local_files_only "
+                "forbids to fetch them."
+            ) from error
         raise WeightsError(
             f"The weights of {named} are not, or not all, in the local cache and the Hugging Face Hub cannot "
             "be reached: connect to the network once, or use the embedded checkpoint "

@@ -21,7 +21,7 @@ from sprdiff.comparison.compare import (
     part,
 )
 from sprdiff.comparison.rows import method_row
-from sprdiff.errors import SettingsError
+from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.methods import METHODS, build_methods
 from sprdiff.metrics import METRICS, measure, psnr
 from sprdiff.types import EncodedImage
@@ -61,6 +61,23 @@ def test_sprdiff_comes_first_and_before_its_diffusion_has_run():
     assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}
 
 
+@pytest.mark.parametrize(
+    ("step", "left"), [("encode", ()), ("decode_coarse", ()), ("refine", ("sprdiff-coarse",))]
+)
+def test_what_fails_is_missing_and_the_rest_is_there(step, left, monkeypatch):
+    def fail(*_, **__):
+        raise WeightsError(step)
+
+    pipeline, missing = FakePipeline(), []
+    monkeypatch.setattr(pipeline, step, fail)
+    options = {"target_bpp": 1.0, "on_missing": lambda method, error: missing.append((method, str(error)))}
+    found = [result.method for result in code(_image(), METHOD_IDS, pipeline, **options)]
+    assert found == [*left, "jpeg"]
+    assert missing == [(method, step) for method in METHOD_IDS[:2] if method not in left]
+    with pytest.raises(WeightsError, match=step):
+        list(code(_image(), METHOD_IDS, pipeline, target_bpp=1.0))
+
+
 def test_closing_cancels_what_has_not_begun():
     pipeline = FakePipeline()
     results = compare(_image(), METHOD_IDS, pipeline, target_bpp=1.0, metrics=[])
@@ -79,7 +96,7 @@ def test_progress_rises_from_nothing_to_all():
     assert shares[0] == 0.0
     assert shares[-1] == 1.0
     assert shares == sorted(shares)
-    assert len(set(shares)) == 10  # three pieces of work a method, and the end
+    assert len(set(shares)) == 9  # three pieces of work a method but for one encode for two, and the end
 
 
 def test_every_quick_number_comes_before_any_deep_one(monkeypatch):

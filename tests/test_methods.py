@@ -1,16 +1,15 @@
-"""The adapters share the work of one stream, and report its whole time."""
+"""The two outputs of SPRDiff share the work of one stream, and each has the time of all its own."""
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fakes import FakePipeline
 from PIL import Image
 
 from sprdiff.errors import BitstreamError, SettingsError
-from sprdiff.methods import METHODS, build_methods, check_methods, timed_compress, timed_decompress
+from sprdiff.methods import METHODS, build_methods, check_methods, code_baseline, code_sprdiff
 
 BOTH = ("sprdiff-coarse", "sprdiff-final")
 SIZE = (96, 64)
@@ -19,6 +18,12 @@ SIZE = (96, 64)
 @pytest.fixture
 def image() -> Image.Image:
     return Image.radial_gradient("L").resize(SIZE).convert("RGB")
+
+
+def code(pipeline: FakePipeline, image: Image.Image, ids=BOTH, *, max_bytes: int = 500, steps=None):
+    """What ``code_sprdiff`` yields; the steps that it begins are appended to ``steps``."""
+    steps = [] if steps is None else steps
+    return code_sprdiff(ids, image, pipeline, max_bytes, lambda *step: steps.append(step))
 
 
 def test_known_ids():
@@ -48,98 +53,69 @@ def test_unknown_ids_are_refused_with_the_known_ones(ids, message):
 
 def test_baselines_need_no_model_and_sprdiff_does(image):
     codec = build_methods(["jpeg"])["jpeg"]
-    encoded, seconds = timed_compress(codec, image, max_bytes=1000)
-    decoded, _ = timed_decompress(codec, encoded.data, size=image.size)
-    assert len(encoded.data) <= 1000
-    assert decoded.size == SIZE
-    assert seconds > 0
+    steps = []
+    ((method, coded),) = code_baseline("jpeg", image, 1000, lambda *step: steps.append(step))
+    assert method == "jpeg" and steps == [("jpeg", "encoding"), ("jpeg", "decoding")]
+    assert coded.encoded == codec.compress(image, max_bytes=1000)
+    assert coded.image.tobytes() == codec.decompress(coded.encoded.data, size=SIZE).tobytes()
+    assert coded.encode_seconds > 0 and coded.decode_seconds > 0
     with pytest.raises(SettingsError, match="need a model"):
         build_methods(["jpeg", "sprdiff-final"])
 
 
-def test_both_outputs_share_one_encode_and_one_decode(image):
+@pytest.mark.parametrize("method", BOTH)
+def test_each_output_alone_is_the_one_of_the_stream(image, method):
     pipeline = FakePipeline()
-    coarse, final = build_methods(BOTH, pipeline).values()
-    encoded = coarse.compress(image, max_bytes=500)
-    assert final.compress(image.copy(), max_bytes=500) is encoded
-    shown = coarse.decompress(encoded.data, size=SIZE)
-    assert pipeline.calls["final"] == 0  # the coarse picture is there before the diffusion runs
-    finished = final.decompress(encoded.data, size=SIZE)
-    assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}
-    expected = FakePipeline().decompress(encoded.data)
-    assert shown.tobytes() == expected.coarse.tobytes()
-    assert finished.tobytes() == expected.final.tobytes()
-    assert shown.tobytes() != finished.tobytes()
-
-
-def test_another_image_or_budget_is_encoded_anew(image):
-    pipeline = FakePipeline()
-    coarse, final = build_methods(BOTH, pipeline).values()
-    first = coarse.compress(image, max_bytes=500)
-    assert len(final.compress(image, max_bytes=100).data) <= 100
-    assert final.compress(image.rotate(180), max_bytes=500).data != first.data
-    assert pipeline.calls["encode"] == 3
-
-
-def test_coarse_alone_runs_no_diffusion(image):
-    pipeline = FakePipeline()
-    codec = build_methods(BOTH[:1], pipeline)[BOTH[0]]
-    codec.decompress(codec.compress(image, max_bytes=500).data, size=SIZE)
-    assert pipeline.calls["final"] == 0
-
-
-def test_final_alone_waits_for_nobody(image):
-    codec = build_methods(BOTH[1:], FakePipeline())[BOTH[1]]
+    codec = build_methods([method], pipeline)[method]
     encoded = codec.compress(image, max_bytes=500)
-    expected = FakePipeline().decompress(encoded.data).final
-    assert codec.decompress(encoded.data, size=SIZE).tobytes() == expected.tobytes()
+    assert encoded == FakePipeline().encode(image, max_bytes=500)
+    picture = codec.decompress(encoded.data, size=SIZE)
+    expected = FakePipeline().decompress(encoded.data)
+    assert picture.tobytes() == (expected.coarse if method == BOTH[0] else expected.final).tobytes()
+    assert pipeline.calls["final"] == (method == BOTH[1])
 
 
-def test_times_are_those_of_the_work_and_not_of_the_wait(image):
-    coarse, final = build_methods(BOTH, FakePipeline(seconds=0.05)).values()
-    encoded, coarse_encode = timed_compress(coarse, image, max_bytes=500)
-    _, final_encode = timed_compress(final, image, max_bytes=500)
-    assert coarse_encode == final_encode >= 0.05
-    _, coarse_decode = timed_decompress(coarse, encoded.data, size=SIZE)
+def test_both_outputs_share_one_encode_and_the_coarse_picture(image):
+    pipeline, steps = FakePipeline(), []
+    pictures = code(pipeline, image, steps=steps)
+    method, coarse = next(pictures)
+    assert method == BOTH[0]
+    assert pipeline.calls["final"] == 0  # the coarse picture is there before the diffusion runs
+    ((method, final),) = pictures
+    assert method == BOTH[1] and final.encoded is coarse.encoded
+    assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}
+    assert steps == [(BOTH[0], "encoding"), (BOTH[0], "decoding"), (BOTH[1], "decoding")]
+    expected = FakePipeline().decompress(coarse.encoded.data)
+    assert coarse.image.tobytes() == expected.coarse.tobytes()
+    assert final.image.tobytes() == expected.final.tobytes()
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_one_output_is_coded_alone(image, method):
+    pipeline, steps = FakePipeline(), []
+    ((found, coded),) = code(pipeline, image, [method], steps=steps)
+    assert found == method and steps == [(method, "encoding"), (method, "decoding")]
+    expected = FakePipeline().decompress(coded.encoded.data)
+    assert coded.image.tobytes() == (expected.coarse if method == BOTH[0] else expected.final).tobytes()
+    assert pipeline.calls["final"] == (method == BOTH[1])
+
+
+def test_times_are_those_of_the_work_and_not_of_what_lies_between(image):
+    pictures = code(FakePipeline(seconds=0.05), image)
+    _, coarse = next(pictures)
     time.sleep(1.5)  # somebody measures the coarse picture
-    _, final_decode = timed_decompress(final, encoded.data, size=SIZE)
-    assert 0.05 <= coarse_decode < 1.3
-    assert 0.1 <= final_decode < 1.4
+    _, final = next(pictures)
+    assert coarse.encode_seconds == final.encode_seconds >= 0.05
+    assert 0.05 <= coarse.decode_seconds < 1.3
+    assert coarse.decode_seconds + 0.05 <= final.decode_seconds < 1.4
 
 
 def test_an_error_of_the_pipeline_reaches_whoever_asks(image):
-    coarse, final = build_methods(BOTH, FakePipeline()).values()
-    data = coarse.compress(image, max_bytes=500).data[:-1]
-    for codec in (coarse, final):
+    codecs = build_methods(BOTH, FakePipeline())
+    data = codecs[BOTH[0]].compress(image, max_bytes=500).data[:-1]
+    for codec in codecs.values():
         with pytest.raises(BitstreamError, match="checksum"):
             codec.decompress(data, size=SIZE)
-
-
-def test_only_the_latest_decodes_are_kept(image):
-    pipeline = FakePipeline()
-    coarse, final = build_methods(BOTH, pipeline).values()
-    streams = [coarse.compress(image, max_bytes=max_bytes).data for max_bytes in (100, 200, 300, 400)]
-    for data in streams:
-        coarse.decompress(data, size=SIZE)
-    assert pipeline.calls["coarse"] == 4
-    final.decompress(streams[-1], size=SIZE)
-    assert pipeline.calls["coarse"] == 4
-    expected = FakePipeline().decompress(streams[0]).final
-    assert final.decompress(streams[0], size=SIZE).tobytes() == expected.tobytes()
-    assert pipeline.calls["coarse"] == 5, "it had been let go of"
-
-
-def test_threads_share_the_work_too(image):
-    pipeline = FakePipeline(seconds=0.02)
-    coarse, final = build_methods(BOTH, pipeline).values()
-
-    def code(codec):
-        return codec.decompress(codec.compress(image, max_bytes=500).data, size=SIZE).tobytes()
-
-    with ThreadPoolExecutor(4) as pool:
-        pictures = list(pool.map(code, [coarse, final] * 4))
-    assert len(set(pictures)) == 2
-    assert pipeline.calls == {"analyze": 1, "encode": 1, "decompress": 1, "coarse": 1, "final": 1}
 
 
 def test_the_analysis_is_shared_by_all_budgets_of_an_image_and_counted_in_the_time_of_each(image):
@@ -151,16 +127,13 @@ def test_the_analysis_is_shared_by_all_budgets_of_an_image_and_counted_in_the_ti
         return analyze(picture)
 
     pipeline.analyze = slow
-    times = []
     for max_bytes in (300, 500):
-        (codec,) = build_methods(["sprdiff-final"], pipeline).values()
-        encoded, seconds = timed_compress(codec, image.copy(), max_bytes=max_bytes)
-        assert encoded.data == FakePipeline().encode(image, max_bytes=max_bytes).data
-        times.append(seconds)
+        ((_, coded),) = code(pipeline, image.copy(), BOTH[1:], max_bytes=max_bytes)
+        assert coded.encoded.data == FakePipeline().encode(image, max_bytes=max_bytes).data
+        assert coded.encode_seconds >= 0.2
     assert pipeline.calls["analyze"] == 1
-    assert min(times) >= 0.2
-    timed_compress(codec, image.rotate(180), max_bytes=300)
+    list(code(pipeline, image.rotate(180), BOTH[1:], max_bytes=300))
     assert pipeline.calls["analyze"] == 2
     other = FakePipeline()
-    timed_compress(build_methods(["sprdiff-final"], other)["sprdiff-final"], image, max_bytes=300)
+    list(code(other, image, BOTH[1:], max_bytes=300))
     assert other.calls["analyze"] == 1  # another model sees another picture

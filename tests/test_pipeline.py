@@ -21,7 +21,8 @@ from sprdiff import bitstream
 from sprdiff.comparison.compare import compare
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
 from sprdiff.metrics import psnr
-from sprdiff.pipeline import SPRDiffPipeline, best_within, fill_budget
+from sprdiff.pipeline import SPRDiffPipeline
+from sprdiff.rate_control import best_within, fill_budget
 from sprdiff.reconstruction.conditions import drop
 from sprdiff.weights import embedded_checkpoint
 
@@ -66,11 +67,22 @@ def test_the_coarse_picture_needs_no_diffusion(small, photo, monkeypatch):
     assert decoded.coarse.tobytes() == whole.coarse.tobytes()
 
 
-def test_a_decode_is_the_coarse_picture_and_its_refinement(small, photo):
-    data = small.compress(photo, quality=100)
-    whole, coarse = small.decompress(data), small.decode_coarse(data)
+def test_two_steps_make_the_pictures_of_one(small, photo):
+    """Bit by bit, whatever is decoded between them, and as often as they are asked for."""
+    data, other = small.compress(photo, quality=100), small.compress(make_photo(70, 90), quality=200)
+    whole = small.decompress(data)
+    coarse = small.decode_coarse(data)
     assert coarse.image.tobytes() == whole.coarse.tobytes() and coarse.info == whole.info
-    assert small.refine(coarse).tobytes() == whole.final.tobytes()
+    assert small.refine(small.decode_coarse(other)).tobytes() == small.decompress(other).final.tobytes()
+    assert small.refine(coarse).tobytes() == small.refine(coarse).tobytes() == whole.final.tobytes()
+
+
+def test_a_coarse_picture_of_another_checkpoint_is_not_refined(small, photo):
+    coarse = small.decode_coarse(small.compress(photo, quality=100))
+    with pytest.raises(BitstreamError, match="another checkpoint"):
+        small_pipeline(seed=1).refine(coarse)
+    with pytest.raises(SettingsError, match="coarse must be what decode_coarse returns, got Image"):
+        small.refine(coarse.image)
 
 
 def test_settings_are_checked(small, photo):

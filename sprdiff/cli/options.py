@@ -59,7 +59,7 @@ _ANNOTATIONS: dict[str, Any] = {
         typer.Option("--verbose", "-v", help="Show what other libraries say, and where an error arose."),
     ],
     "threads": Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores by default.")],
-    "device": Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; cpu by default.")],
+    "device": Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; cpu by default.")],
 }
 
 
@@ -124,15 +124,13 @@ def load_pipeline(
         # Theirs count parts and files of a second's work; the bar of the command is enough.
         for library in (diffusers_logging, transformers_logging):
             library.disable_progress_bar()
-    pipeline = sprdiff.SPRDiffPipeline.from_pretrained(model or default_checkpoint())
     device = device or COMMON.device
-    if device is None:
-        return pipeline
-    try:
-        return pipeline.to(device)
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a name, and for what is missing
-        reason = str(error).splitlines()[0]
-        raise SettingsError(f"There is no device {device} here: {reason}") from error
+    if device is not None:
+        from sprdiff.loading import check_device
+
+        check_device(device, "--device")
+    pipeline = sprdiff.SPRDiffPipeline.from_pretrained(model or default_checkpoint())
+    return pipeline if device is None else pipeline.to(device)
 
 
 def _set_threads(threads: int) -> None:

@@ -7,7 +7,7 @@ picture against the original, and every time is that of this run.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,15 @@ from PIL import Image
 
 from sprdiff.budget import check_bpp
 from sprdiff.errors import SettingsError
-from sprdiff.methods import METHODS, build_methods, check_methods, timed_compress, timed_decompress
+from sprdiff.methods import (
+    METHODS,
+    Coded,
+    check_methods,
+    check_pipeline,
+    code_baseline,
+    code_sprdiff,
+    needs_pipeline,
+)
 from sprdiff.metrics import METRICS, MetricValue, measure
 from sprdiff.metrics.rate import bpp, max_bytes
 from sprdiff.types import EncodedImage, Progress
@@ -90,8 +98,8 @@ def code(
 ) -> Iterator[MethodResult]:
     """The picture of each method, not measured yet: ``sprdiff-coarse``, ``sprdiff-final``, then the rest.
 
-    Closing the iterator cancels what has not begun. The methods of SPRDiff share one encode and one decode;
-    the times of each are those of all the work it needed.
+    Closing the iterator cancels what has not begun. The methods of SPRDiff share one encode and the decode of
+    the coarse picture; the times of each are those of all the work it needed.
 
     Args:
         image: RGB, as ``sprdiff.images.load_image`` returns it.
@@ -105,25 +113,35 @@ def code(
         SettingsError: an unknown id, or a budget out of range; before anything is computed.
         SPRDiffError: while iterating, what a codec says of an image it cannot code.
     """
-    codecs = build_methods(check_methods(method_ids), pipeline)
+    ids = check_methods(method_ids)
+    check_pipeline(ids, pipeline)
     budget = max_bytes(check_bpp(target_bpp), *image.size)
-    steps = 2 * len(codecs)
+    outputs = [method for method in ids if needs_pipeline([method])]  # of SPRDiff
+    num_steps = 2 * len(ids) - (len(outputs) == 2)  # both have one encode
+    steps = itertools.count()
+
+    def begin(method: str, step: str) -> None:
+        _report(progress, next(steps) / num_steps, f"{METHODS[method]}: {step}")
 
     def results() -> Iterator[MethodResult]:
-        for index, (method, codec) in enumerate(codecs.items()):
-            label = METHODS[method]
-            _report(progress, 2 * index / steps, f"{label}: encoding")
-            try:
-                encoded, encode_seconds = timed_compress(codec, image, max_bytes=budget)
-                _report(progress, (2 * index + 1) / steps, f"{label}: decoding")
-                decoded, decode_seconds = timed_decompress(codec, encoded.data, size=image.size)
-            except Exception as error:
-                if on_missing is None:
-                    raise
-                on_missing(method, error)
-                continue
-            yield MethodResult(method, label, encoded, decoded, {}, encode_seconds, decode_seconds)
+        if outputs:
+            yield from finished(outputs, code_sprdiff(outputs, image, pipeline, budget, begin))
+        for method in ids[len(outputs) :]:
+            yield from finished([method], code_baseline(method, image, budget, begin))
         _report(progress, 1.0, "All pictures are there")
+
+    def finished(methods: Sequence[str], pictures: Iterator[tuple[str, Coded]]) -> Iterator[MethodResult]:
+        missing = list(methods)
+        try:
+            for method, coded in pictures:
+                missing.remove(method)
+                times = {"encode_seconds": coded.encode_seconds, "decode_seconds": coded.decode_seconds}
+                yield MethodResult(method, METHODS[method], coded.encoded, coded.image, {}, **times)
+        except Exception as error:
+            if on_missing is None:
+                raise
+            for method in missing:
+                on_missing(method, error)
 
     return results()
 

@@ -43,14 +43,16 @@ def denoise(
     Args:
         unet: takes noised latents and both maps of ``conditions`` as channels.
         scheduler: holds the noise schedule.
-        latents_hat: latents of the coarse picture, (B, C, H/stride, W/stride).
+        latents_hat: latents of the coarse picture, (B, C, H/stride, W/stride), float32: what is returned has
+            its precision, whatever that of the U-Net.
         noise: standard normal, the same shape.
         quality: (B,) in [0, 255].
-        conditions: taken from the coarse picture.
+        conditions: taken from the coarse picture, in the precision of the U-Net.
     """
     timestep = start_timestep(quality)
     noisy_latents = scheduler.add_noise(latents_hat, noise, timestep)
-    sample = torch.cat([noisy_latents, conditions.pixel_features, conditions.semantic_map], 1)
+    maps = (conditions.pixel_features, conditions.semantic_map)
+    sample = torch.cat([noisy_latents.to(maps[0].dtype), *maps], 1)
     output = unet(sample, timestep, encoder_hidden_states=conditions.tokens).sample
     kind = scheduler.config.prediction_type
     if kind == "sample":

@@ -75,7 +75,8 @@ class CoarseReconstruction(ModelMixin, ConfigMixin):
             y_hat: (B, M, H/16, W/16).
             quality: (B,) in [0, 255].
         """
-        features = self.trunk(self.stem(y_hat) + self.quality_bias(quality))
+        # The bias is float32, whatever the precision of the rest.
+        features = self.trunk((self.stem(y_hat) + self.quality_bias(quality)).to(y_hat.dtype))
         blocks = self.inverse_klt(y_hat + self.to_y(features))
         return from_blocks(blocks, self.stride) + from_blocks(self.to_pixels(features), 4)
 

@@ -30,6 +30,10 @@ class Conditions(NamedTuple):
     semantic_map: Tensor
     pixel_features: Tensor
 
+    def to(self, dtype: torch.dtype) -> Conditions:
+        """The same in the precision of the denoiser."""
+        return Conditions(*(condition.to(dtype) for condition in self))
+
 
 class DualFeatureExtractor(ModelMixin, ConfigMixin):
     """The diffusion model's conditions from x_coarse and the semantic tokens of x_coarse.
