@@ -31,7 +31,7 @@ from sprdiff.encoders.vae import (
     vae_features,
 )
 from sprdiff.encoders.zoo import ZooEncoder
-from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
+from sprdiff.errors import BitstreamError, SettingsError, WeightsError
 from sprdiff.images import crop_to, load_image, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
 from sprdiff.layers.quality import MAX_QUALITY
@@ -177,13 +177,7 @@ class SPRDiffPipeline(DiffusionPipeline):
             raise SettingsError("Give exactly one of target_bpp, quality and max_bytes.")
         if quality is not None and not 0 <= quality <= MAX_QUALITY:
             raise SettingsError(f"Quality must be 0 to {MAX_QUALITY}, got {quality}.")
-        image = load_image(image)
-        num_pixels = image.width * image.height
-        if num_pixels > self.max_pixels:
-            raise InputImageError(
-                f"The image is {image.width} x {image.height} = {num_pixels:,} pixels; at most "
-                f"{self.max_pixels:,} are coded here."
-            )
+        image = load_image(image, max_pixels=self.max_pixels)
         if target_bpp is not None:
             max_bytes = budget_bytes(check_bpp(target_bpp), image.width, image.height)
 
