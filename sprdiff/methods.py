@@ -25,7 +25,7 @@ from PIL import Image
 
 from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError
-from sprdiff.types import CoarseImage, EncodedImage, ImageCodec
+from sprdiff.types import CoarseImage, EncodedImage, ImageCodec, OnStep
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -67,12 +67,16 @@ def needs_pipeline(ids: Iterable[str]) -> bool:
     return any(method in (COARSE, FINAL) for method in ids)
 
 
-def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -> dict[str, ImageCodec]:
+def build_methods(
+    ids: Iterable[str], pipeline: SPRDiffPipeline | None = None, *, on_step: OnStep | None = None
+) -> dict[str, ImageCodec]:
     """A codec for each id, in the order of ``check_methods``.
 
     Args:
         ids: keys of ``METHODS``.
         pipeline: the model; None will do for baselines alone.
+        on_step: called before each step of SPRDiff with the share of the encode, or of the decode of one
+            picture, that is done; what it raises ends the work.
     Raises:
         SettingsError: an unknown id, or one of SPRDiff without a pipeline.
     """
@@ -81,7 +85,7 @@ def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -
         if needs_pipeline(ids):
             raise SettingsError(f"{COARSE} and {FINAL} need a model.")
         return {method: BASELINES[method] for method in ids}
-    stream = _SharedStream(pipeline)
+    stream = _SharedStream(pipeline, on_step)
     adapters = {method: SPRDiffCodec(method, stream) for method in (COARSE, FINAL)}
     return {method: adapters[method] if method in adapters else BASELINES[method] for method in ids}
 
@@ -141,8 +145,9 @@ class SPRDiffCodec:
 class _SharedStream:
     """The last few encodes and decodes of one pipeline, for the two adapters, from any thread."""
 
-    def __init__(self, pipeline: SPRDiffPipeline) -> None:
+    def __init__(self, pipeline: SPRDiffPipeline, on_step: OnStep | None) -> None:
         self._pipeline = pipeline
+        self._on_step = on_step
         self._encode_lock = threading.Lock()
         self._decode_lock = threading.RLock()
         self._encodes: OrderedDict[tuple[str, int], tuple[EncodedImage, float]] = OrderedDict()
@@ -154,7 +159,7 @@ class _SharedStream:
         key = (content, max_bytes)
         with self._encode_lock:
             if key not in self._encodes:
-                analysis, seconds = _analyze(self._pipeline, image, content)
+                analysis, seconds = _analyze(self._pipeline, image, content, self._on_step)
                 started = time.perf_counter()
                 encoded = self._pipeline.encode(image, max_bytes=max_bytes, analysis=analysis)
                 _remember(self._encodes, key, (encoded, seconds + time.perf_counter() - started))
@@ -165,7 +170,7 @@ class _SharedStream:
         with self._decode_lock:
             if data not in self._decodes:
                 started = time.perf_counter()
-                coarse = self._pipeline.decode_coarse(data)
+                coarse = self._pipeline.decode_coarse(data, on_step=self._on_step)
                 _remember(self._decodes, data, (coarse, time.perf_counter() - started))
             self._decodes.move_to_end(data)
             return self._decodes[data]
@@ -175,7 +180,7 @@ class _SharedStream:
             if data not in self._finals:
                 coarse, seconds = self.coarse(data)
                 started = time.perf_counter()
-                final = self._pipeline.refine(coarse)
+                final = self._pipeline.refine(coarse, on_step=self._on_step)
                 _remember(self._finals, data, (final, seconds + time.perf_counter() - started))
             self._finals.move_to_end(data)
             return self._finals[data]
@@ -187,14 +192,16 @@ def _content_hash(image: Image.Image) -> str:
     return content.hexdigest()
 
 
-def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, content: str) -> tuple[object, float]:
+def _analyze(
+    pipeline: SPRDiffPipeline, image: Image.Image, content: str, on_step: OnStep | None
+) -> tuple[object, float]:
     """The analysis of an image and its seconds, done now or for an earlier budget."""
     with _analyses_lock:
         known = _analyses.get(pipeline)
     if known is not None and known[0] == content:
         return known[1:]
     started = time.perf_counter()
-    analysis = pipeline.analyze(image)
+    analysis = pipeline.analyze(image, on_step=on_step)
     seconds = time.perf_counter() - started
     with _analyses_lock:
         _analyses[pipeline] = (content, analysis, seconds)

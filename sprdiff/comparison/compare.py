@@ -98,24 +98,33 @@ def code(
         method_ids: keys of ``sprdiff.methods.METHODS``.
         pipeline: the model; None will do for baselines alone.
         target_bpp: the budget of every file in bits per pixel of the original, above 0 and at most 24.
-        progress: called before each piece of work with the share of pieces that are done, and at the end.
+        progress: called before each piece of work, and each step of SPRDiff, with the share that is done, and
+            at the end; what it raises ends the work.
         on_missing: called with the id and the error of a method that fails, which is left out unless the
             error is raised again; without it that is done.
     Raises:
         SettingsError: an unknown id, or a budget out of range; before anything is computed.
         SPRDiffError: while iterating, what a codec says of an image it cannot code.
     """
-    codecs = build_methods(check_methods(method_ids), pipeline)
+    ids = check_methods(method_ids)
     budget = max_bytes(check_bpp(target_bpp), *image.size)
-    steps = 2 * len(codecs)
+    done, doing = 0, ""  # of two pieces for each method
+
+    def on_step(share: float) -> None:
+        _report(progress, (done + share) / (2 * len(ids)), doing)
+
+    def begin(piece: int, text: str) -> None:
+        nonlocal done, doing
+        done, doing = piece, text
+        on_step(0.0)
 
     def results() -> Iterator[MethodResult]:
         for index, (method, codec) in enumerate(codecs.items()):
             label = METHODS[method]
-            _report(progress, 2 * index / steps, f"{label}: encoding")
+            begin(2 * index, f"{label}: encoding")
             try:
                 encoded, encode_seconds = timed_compress(codec, image, max_bytes=budget)
-                _report(progress, (2 * index + 1) / steps, f"{label}: decoding")
+                begin(2 * index + 1, f"{label}: decoding")
                 decoded, decode_seconds = timed_decompress(codec, encoded.data, size=image.size)
             except Exception as error:
                 if on_missing is None:
@@ -125,6 +134,7 @@ def code(
             yield MethodResult(method, label, encoded, decoded, {}, encode_seconds, decode_seconds)
         _report(progress, 1.0, "All pictures are there")
 
+    codecs = build_methods(ids, pipeline, on_step=on_step)
     return results()
 
 
