@@ -32,9 +32,9 @@ from sprdiff.types import StreamInfo
 
 VERSION = 1
 MAX_SIDE = 16383
-"""Largest width or height in pixels: what two LEB128 bytes hold. The same limit as in ``sprdiff.images``."""
+"""Largest width or height in pixels: what two LEB128 bytes hold; WebP among the baselines has the same."""
 MAX_PIXELS = 64_000_000
-"""Largest width x height. The same limit as in ``sprdiff.images``."""
+"""Largest width x height, of streams and of pictures."""
 
 _MAGIC = 0xD5
 _MAGIC_2 = 0x50  # high half of the second byte; the low half is the version

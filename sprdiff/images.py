@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -17,26 +19,33 @@ from typing import BinaryIO
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from sprdiff.bitstream import MAX_PIXELS, MAX_SIDE
 from sprdiff.errors import InputImageError
 from sprdiff.files import write_file
 
 MIN_SIDE = 16
-"""Shortest side in pixels."""
-MAX_SIDE = 16383
-"""Longest side in pixels: the largest that the bitstream, and WebP among the baselines, can name."""
-MAX_PIXELS = 64_000_000
-"""Largest width x height."""
+"""Shortest side in pixels. The longest, and the most pixels, are those that a stream can hold."""
 
-# Pillow hands these to external programs or platform code; a dropped file must not get that far.
-_REFUSED_FORMATS = frozenset({"EPS", "WMF", "EMF"})
+MAX_TILE_PIXELS = 16_777_216
+"""Largest width x height of a tile of a TIFF."""
+
+# fmt: off
+FORMATS = frozenset({
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PCX", "PNG", "PPM", "PSD", "QOI",
+    "SGI", "TGA", "TIFF", "WEBP",
+})
+# fmt: on
+"""Pillow's names of what is read. Of all of these the size is known before any pixel is decoded; others hand
+files to external programs (EPS), or hold pictures larger than they say (icons)."""
+
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image
 
 
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """An 8-bit sRGB picture, upright and opaque, without metadata.
 
     The EXIF orientation is applied, an ICC profile is converted to sRGB, transparency is laid over white,
@@ -45,18 +54,19 @@ def load_image(source: ImageSource) -> Image.Image:
 
     Args:
         source: path, contents, open binary file, or a PIL image of any mode.
+        max_pixels: largest width x height.
     Raises:
         InputImageError: not a picture, truncated, or outside the limits; names the limit and the value found.
     """
-    image = source if isinstance(source, Image.Image) else _open(source)
-    _check_size(image.width, image.height)
+    image = source if isinstance(source, Image.Image) else _open(source, max_pixels)
+    _check_size(image.width, image.height, max_pixels)
+    _check_tiles(image)
     try:
         image.load()
     except (
         Exception
     ) as error:  # decoders of broken files raise nearly anything: OSError, SyntaxError, IndexError
         raise InputImageError(f"The image file is damaged or incomplete: {error}") from error
-    _check_size(image.width, image.height)  # some formats (icons) only know their size once loaded
     rgb = _flatten(image)
     # JPEG XL has an orientation of its own, which the decoder applies, and a tag beside it means nothing;
     # except in a recompressed JPEG, of which the plugin gives the stored pixels.
@@ -155,20 +165,26 @@ def register_plugins() -> frozenset[str]:
     return frozenset(found)
 
 
-def _open(source: str | os.PathLike | bytes | BinaryIO) -> Image.Image:
+def _open(source: str | os.PathLike | bytes | BinaryIO, max_pixels: int) -> Image.Image:
     register_plugins()
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(source)
     elif not (isinstance(source, str | os.PathLike) or hasattr(source, "read")):
         raise TypeError(f"expected a path, bytes, an open file or a PIL image, got {type(source).__name__}")
     try:
+        size = _size_before_opening(source)
+        if size is not None:
+            _check_size(*size, max_pixels)
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels; our own limit is below that and is checked by the caller.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(source)
+    except InputImageError:
+        raise
     except Image.DecompressionBombError as error:
+        found = int(re.search(r"\d+", str(error))[0])
         raise InputImageError(
-            f"The image has more than the allowed {MAX_PIXELS:,} pixels: {error}"
+            f"The image has {found:,} pixels; at most {max_pixels:,} are coded here."
         ) from error
     except UnidentifiedImageError as error:
         raise InputImageError("This is not an image file, or its format is not supported.") from error
@@ -176,12 +192,90 @@ def _open(source: str | os.PathLike | bytes | BinaryIO) -> Image.Image:
         raise InputImageError(f"There is no file {error.filename}.") from error
     except Exception as error:  # readers of broken headers raise nearly anything
         raise InputImageError(f"The image file cannot be read: {error}") from error
-    if image.format in _REFUSED_FORMATS:
-        raise InputImageError(f"{image.format} is a drawing format; a picture made of pixels is needed.")
+    if image.format not in FORMATS:
+        raise InputImageError(f"Pictures in the format {image.format} are not read here; save it as PNG.")
     return image
 
 
-def _check_size(width: int, height: int) -> None:
+def _size_before_opening(source: str | os.PathLike | BinaryIO) -> tuple[int, int] | None:
+    """Of a JPEG XL file, whose plugin decodes all pixels when it opens one; None for any other."""
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            return jxl_size(file)
+    place = source.tell()
+    try:
+        return jxl_size(source)
+    finally:
+        source.seek(place)
+
+
+def jxl_size(file: BinaryIO) -> tuple[int, int] | None:
+    """Width and height of a JPEG XL file, read at its start; None for any other file.
+
+    The size header of ISO/IEC 18181-1, with which the codestream begins. That lies bare, or in a box of
+    ISO/IEC 18181-2. The picture may be turned by its own orientation, which exchanges the two.
+
+    Raises:
+        ValueError: a JPEG XL file without a size.
+    """
+    start = file.read(12)
+    if start == b"\0\0\0\x0cJXL \r\n\x87\n":
+        start = _jxl_codestream(file)
+    elif not start.startswith(b"\xff\x0a"):
+        return None
+    if len(start) < 11 or not start.startswith(b"\xff\x0a"):
+        raise ValueError("a JPEG XL file without a codestream")
+    bits = int.from_bytes(start[2:11], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value = bits & ((1 << count) - 1)
+        bits >>= count
+        return value
+
+    in_eights = take(1)
+
+    def side() -> int:
+        return (take(5) + 1) * 8 if in_eights else take((9, 13, 18, 30)[take(2)]) + 1
+
+    height = side()
+    ratio = take(3)
+    if ratio == 0:
+        return side(), height
+    numerator, denominator = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
+    return height * numerator // denominator, height
+
+
+def _jxl_codestream(file: BinaryIO) -> bytes:
+    """The first bytes of the codestream, of a file that is read as far as its first box; b"" without one."""
+    while len(header := file.read(8)) == 8:
+        size, kind, read = int.from_bytes(header[:4], "big"), header[4:], 8
+        if size == 1:
+            size, read = int.from_bytes(file.read(8), "big"), 16
+        if kind == b"jxlp":
+            file.read(4)  # which part it is
+        if kind in (b"jxlc", b"jxlp"):
+            return file.read(12)
+        if size < read:  # 0: to the end of the file
+            break
+        file.seek(size - read, os.SEEK_CUR)
+    return b""
+
+
+def _check_tiles(image: Image.Image) -> None:
+    """Raise ``InputImageError`` for a TIFF with tiles of more pixels than a picture may have.
+
+    Each is decoded whole, however little of it the picture shows: 249 kB held 256 MB for 64 x 64 pixels.
+    """
+    tags = getattr(image, "tag_v2", {})
+    sides = [tags.get(tag, 1) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+    if all(isinstance(side, int) for side in sides) and sides[0] * sides[1] > MAX_TILE_PIXELS:
+        raise InputImageError(
+            f"The image has tiles of {sides[0]} x {sides[1]} pixels; at most {MAX_TILE_PIXELS:,} allowed."
+        )
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     """Raise ``InputImageError`` unless both sides and the area lie within the limits."""
     if min(width, height) < MIN_SIDE:
         raise InputImageError(
@@ -189,9 +283,10 @@ def _check_size(width: int, height: int) -> None:
         )
     if max(width, height) > MAX_SIDE:
         raise InputImageError(f"The image is {width} x {height} pixels; no side may exceed {MAX_SIDE}.")
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise InputImageError(
-            f"The image is {width} x {height} = {width * height:,} pixels; at most {MAX_PIXELS:,} allowed."
+            f"The image is {width} x {height} = {width * height:,} pixels; at most {max_pixels:,} are coded "
+            "here."
         )
 
 
@@ -216,8 +311,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     Raises:
         InputImageError: a value is not finite.
     """
-    values = np.asarray(image).astype(np.float64)  # (H, W)
-    if not np.isfinite(values).all():
+    values = np.asarray(image)  # (H, W)
+    least, most = float(values.min()), float(values.max())
+    if not (math.isfinite(least) and math.isfinite(most)):  # NaN is the minimum of all that it is among
         raise InputImageError("The image holds values that are not finite numbers.")
     if image.mode in _SIXTEEN_BIT_MODES:
         tops: tuple[float, ...] = (65535,)
@@ -225,10 +321,13 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         tops = (255, 65535) if image.format is None else (65535,)
     else:
         tops = (1, 255, 65535)
-    low, high = 0.0, next((top for top in tops if values.max() <= top), None)
-    if values.min() < 0 or high is None:
-        low, high = values.min(), max(values.max(), values.min() + 1)
-    return Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
+    low, high = 0.0, next((top for top in tops if most <= top), None)
+    if least < 0 or high is None:
+        low, high = least, max(most, least + 1)
+    scaled = np.empty(values.shape, np.uint8)
+    for row, out in zip(values, scaled, strict=True):  # of all rows at once, the doubles would be large
+        out[:] = np.rint((row.astype(np.float64) - low) * (255 / (high - low)))
+    return Image.fromarray(scaled)
 
 
 def _key_alpha(image: Image.Image) -> Image.Image | None:
@@ -258,9 +357,9 @@ def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
     """round((colour * alpha + 255 * (255 - alpha)) / 255) in the 8-bit values, as browsers blend."""
     if alpha is None or alpha.getextrema() == (255, 255):
         return rgb.copy()
-    colour = np.asarray(rgb).astype(np.uint32)
-    weight = np.asarray(alpha).astype(np.uint32)[..., None]  # (H, W, 1)
-    return Image.fromarray(((colour * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8))
+    white = Image.new("RGB", rgb.size, "white")
+    white.paste(rgb, mask=alpha)
+    return white
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

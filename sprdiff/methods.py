@@ -24,7 +24,7 @@ from PIL import Image
 
 from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError
-from sprdiff.types import EncodedImage, ImageCodec
+from sprdiff.types import EncodedImage, ImageCodec, OnStep
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -39,6 +39,9 @@ METHODS: dict[str, str] = {
 """Label of every method that can run here, by id; SPRDiff first."""
 
 ENCODING, DECODING = "encoding", "decoding"
+
+Begin = Callable[[str, str], OnStep]
+"""Told of a method and what is done for it; gives what is told of the steps of that."""
 
 # The last analysis of each pipeline with the SHA-256 of its image and its seconds. One is enough: budgets of
 # an image are asked for in a row, and for a large photograph it takes a hundred megabytes.
@@ -98,6 +101,8 @@ def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -
     Args:
         ids: keys of ``METHODS``.
         pipeline: the model; None will do for baselines alone.
+        on_step: called before each step of SPRDiff with the share of the encode, or of the decode of one
+            picture, that is done; what it raises ends the work.
     Raises:
         SettingsError: an unknown id, or one of SPRDiff without a pipeline.
     """
@@ -137,7 +142,7 @@ def code_sprdiff(
     image: Image.Image,
     pipeline: SPRDiffPipeline,
     max_bytes: int,
-    begin: Callable[[str, str], None],
+    begin: Begin,
 ) -> Iterator[tuple[str, Coded]]:
     """The outputs of SPRDiff, ``COARSE`` first; the diffusion does not run before the next one is asked for.
 
@@ -145,28 +150,28 @@ def code_sprdiff(
         ids: ``COARSE``, ``FINAL`` or both.
         image: RGB, as ``sprdiff.images.load_image`` returns it.
         max_bytes: budget for the whole file.
-        begin: called with a method and what is done for it, before each step.
+        begin: called with a method and what is done for it, before each piece of work; what it gives, before
+            each step of that.
     """
     first = COARSE if COARSE in ids else FINAL
-    begin(first, ENCODING)
-    encoded, encode_seconds = _encode(pipeline, image, max_bytes)
-    begin(first, DECODING)
+    encoded, encode_seconds = _encode(pipeline, image, max_bytes, begin(first, ENCODING))
+    on_step = begin(first, DECODING)
     started = time.perf_counter()
-    coarse = pipeline.decode_coarse(encoded.data)
+    coarse = pipeline.decode_coarse(encoded.data, on_step=on_step)
     decode_seconds = time.perf_counter() - started
     if COARSE in ids:
         yield COARSE, Coded(encoded, coarse.image, encode_seconds, decode_seconds)
     if FINAL in ids:
         if COARSE in ids:
-            begin(FINAL, DECODING)
+            on_step = begin(FINAL, DECODING)
         started = time.perf_counter()
-        final = pipeline.refine(coarse)
+        final = pipeline.refine(coarse, on_step=on_step)
         decode_seconds += time.perf_counter() - started
         yield FINAL, Coded(encoded, final, encode_seconds, decode_seconds)
 
 
 def code_baseline(
-    method: str, image: Image.Image, max_bytes: int, begin: Callable[[str, str], None]
+    method: str, image: Image.Image, max_bytes: int, begin: Begin
 ) -> Iterator[tuple[str, Coded]]:
     """The one output of a baseline.
 
@@ -185,15 +190,17 @@ def code_baseline(
     yield method, Coded(encoded, picture, encode_seconds, time.perf_counter() - started)
 
 
-def _encode(pipeline: SPRDiffPipeline, image: Image.Image, max_bytes: int) -> tuple[EncodedImage, float]:
+def _encode(
+    pipeline: SPRDiffPipeline, image: Image.Image, max_bytes: int, on_step: OnStep
+) -> tuple[EncodedImage, float]:
     """The stream and its seconds, those of the analysis among them."""
-    analysis, seconds = _analyze(pipeline, image)
+    analysis, seconds = _analyze(pipeline, image, on_step)
     started = time.perf_counter()
     encoded = pipeline.encode(image, max_bytes=max_bytes, analysis=analysis)
     return encoded, seconds + time.perf_counter() - started
 
 
-def _analyze(pipeline: SPRDiffPipeline, image: Image.Image) -> tuple[object, float]:
+def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, on_step: OnStep) -> tuple[object, float]:
     """The analysis of an image and its seconds, done now or for an earlier budget."""
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
@@ -203,7 +210,7 @@ def _analyze(pipeline: SPRDiffPipeline, image: Image.Image) -> tuple[object, flo
     if known is not None and known[0] == content:
         return known[1:]
     started = time.perf_counter()
-    analysis = pipeline.analyze(image)
+    analysis = pipeline.analyze(image, on_step=on_step)
     seconds = time.perf_counter() - started
     with _analyses_lock:
         _analyses[pipeline] = (content, analysis, seconds)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from sprdiff.errors import InputImageError, SettingsError
-from sprdiff.images import load_image, to_tensor
+from sprdiff.images import MAX_PIXELS, load_image, to_tensor
 
 Picture = Image.Image | np.ndarray | Tensor
 OutputType = Literal["pil", "np", "pt"]
@@ -21,26 +21,30 @@ OutputType = Literal["pil", "np", "pt"]
 _CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}
 
 
-def as_pictures(image: Picture | list[Picture] | tuple[Picture, ...]) -> tuple[list[Image.Image], bool]:
+def as_pictures(
+    image: Picture | list[Picture] | tuple[Picture, ...], *, max_pixels: int = MAX_PIXELS
+) -> tuple[list[Image.Image], bool]:
     """8-bit RGB pictures, see :func:`sprdiff.images.load_image`, and whether a list was given.
 
     Args:
         image: a PIL image of any mode; a numpy array (H, W, C) or a tensor (C, H, W), with 1, 3 or 4 channels
             (gray, RGB, RGBA), uint8 or floats in [0, 1]; or several: a list, or an array (N, H, W, C) or a
             tensor (N, C, H, W).
+        max_pixels: largest width x height of each.
     Raises:
         SettingsError: another type or shape.
         InputImageError: values or a size outside the limits. Both say which picture of a list.
     """
     many = isinstance(image, list | tuple) or (isinstance(image, np.ndarray | Tensor) and image.ndim == 4)
     if not many:
-        return [as_picture(image)], False
+        return [as_picture(image, max_pixels=max_pixels)], False
     if not len(image):
         raise SettingsError("image must hold at least one picture, got none.")
-    return [as_picture(each, f"image[{place}]") for place, each in enumerate(image)], True
+    named = ((f"image[{place}]", each) for place, each in enumerate(image))
+    return [as_picture(each, name, max_pixels=max_pixels) for name, each in named], True
 
 
-def as_picture(image: Picture, name: str = "image") -> Image.Image:
+def as_picture(image: Picture, name: str = "image", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """One 8-bit RGB picture; otherwise as :func:`as_pictures`.
 
     Args:
@@ -48,11 +52,12 @@ def as_picture(image: Picture, name: str = "image") -> Image.Image:
     """
     try:
         if isinstance(image, Image.Image):
-            return load_image(image)
+            return load_image(image, max_pixels=max_pixels)
         if isinstance(image, Tensor):
-            return load_image(_from_array(*_channels_last(image, name), name))
+            return load_image(_from_array(*_channels_last(image, name), name), max_pixels=max_pixels)
         if isinstance(image, np.ndarray):
-            return load_image(_from_array(image, f"array of shape {image.shape}", name))
+            array = _from_array(image, f"array of shape {image.shape}", name)
+            return load_image(array, max_pixels=max_pixels)
     except InputImageError as error:
         raise InputImageError(f"{name}: {error}") from error
     raise SettingsError(f"{name} must be a PIL image, a numpy array or a tensor, got {type(image).__name__}.")

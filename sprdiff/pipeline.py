@@ -30,7 +30,7 @@ from sprdiff.encoders.vae import (
     vae_features,
 )
 from sprdiff.encoders.zoo import ZooEncoder
-from sprdiff.errors import BitstreamError, InputImageError, SettingsError
+from sprdiff.errors import BitstreamError, SettingsError
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
 from sprdiff.layers.tiling import run_tiled
@@ -205,9 +205,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         # 1. Settings
         check_output_type(output_type)
         check_budget(target_bpp, quality, max_bytes)
-        images, several = as_pictures(image)
-        for each in images:
-            self._check_size(each)
+        images, several = as_pictures(image, max_pixels=self.max_pixels)
 
         # 2. Each picture there and back
         made = []
@@ -257,8 +255,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         """
         # 1. Settings
         check_budget(target_bpp, quality, max_bytes)
-        image = as_picture(image)
-        self._check_size(image)
+        image = as_picture(image, max_pixels=self.max_pixels)
         if target_bpp is not None:
             max_bytes = budget_bytes(target_bpp, image.width, image.height)
 
@@ -292,14 +289,6 @@ class SPRDiffPipeline(DiffusionPipeline):
         x = pad_to_multiple(to_tensor(image), PADDING).to(self.device) * 2 - 1
         (y,) = run_tiled(self._analyze_tile, [(x, 1)], [DistortionEncoder.stride], on_step=on_step)
         return y
-
-    def _check_size(self, image: Image.Image) -> None:
-        num_pixels = image.width * image.height
-        if num_pixels > self.max_pixels:
-            raise InputImageError(
-                f"The image is {image.width} x {image.height} = {num_pixels:,} pixels; at most "
-                f"{self.max_pixels:,} are coded here."
-            )
 
     def _analyze_tile(self, x: Tensor) -> tuple[Tensor]:
         # Parts may be of several precisions; y is float32, as all that lies between parts and entropy coding.

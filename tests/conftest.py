@@ -131,4 +131,4 @@ def picture(photo, session, tmp_path):
     from sprdiff.ui import handlers
 
     photo.save(tmp_path / "a photo.png")
-    return handlers.show_picture(session, str(tmp_path / "a photo.png"), "a photo.png")[0]
+    return handlers.show_picture(desk, session, str(tmp_path / "a photo.png"), "a photo.png")[0]

@@ -47,8 +47,10 @@ class FakePipeline:
             raise WeightsError(f"There is no checkpoint at {folder_or_hub_id}.")
         return cls()
 
-    def analyze(self, image: Image.Image) -> Image.Image:
+    def analyze(self, image: Image.Image, *, on_step: OnStep | None = None) -> Image.Image:
         """What all qualities start from."""
+        if on_step is not None:
+            on_step(0.0)
         self.calls["analyze"] += 1
         return image.convert("RGB")
 

@@ -222,7 +222,7 @@ def test_show_picture_writes_exactly_the_loaded_picture(photo, session, tmp_path
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(turned, exif=exif)
-    picture, value = handlers.show_picture(session, str(turned), "turned.png")
+    picture, value = handlers.show_picture(desk, session, str(turned), "turned.png")
     assert (picture.width, picture.height) == (photo.height, photo.width)
     assert value["size"] == [photo.height, photo.width]
     with Image.open(value["panels"][0]["picture"]["path"]) as shown:
@@ -233,7 +233,7 @@ def test_show_picture_writes_exactly_the_loaded_picture(photo, session, tmp_path
 def test_show_picture_refuses_what_is_none(session, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(InputImageError):
-        handlers.show_picture(session, str(tmp_path / "a.png"), "a.png")
+        handlers.show_picture(desk, session, str(tmp_path / "a.png"), "a.png")
 
 
 @pytest.mark.parametrize("target", [None, {}, {"bpp": 0}, {"bpp": "1"}, {"bpp": 25}, {"bpp": float("nan")}])

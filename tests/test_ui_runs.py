@@ -210,7 +210,7 @@ def test_a_figure_is_made_of_what_is_on_view(desk, session, picture):
     assert drawn["panels"] == value["panels"]
     png, pdf = (Path(file["path"]) for file in drawn["figure"])
     assert Image.open(png).size == (4000, 2250) and pdf.read_bytes().startswith(b"%PDF")
-    handlers.show_picture(session, picture.path, "another.png")
+    handlers.show_picture(desk, session, picture.path, "another.png")
     with pytest.raises(SettingsError, match="Compare something first"):
         make_figure(session, None)
 
@@ -285,7 +285,7 @@ def test_a_new_picture_takes_the_viewer_from_a_run(session, picture):
     frames = handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["jpeg"])
     while (frame := next(frames)).viewer is None or len(frame.viewer["panels"]) < 2:
         pass
-    _, value = handlers.show_picture(session, picture.path, "another.png")
+    _, value = handlers.show_picture(desk, session, picture.path, "another.png")
     assert list(frames) == [], "the old run draws nothing any more"
     assert list(session.shown) == ["original"] and value["title"] == "another.png"
 
@@ -294,7 +294,7 @@ def test_pictures_of_one_name_do_not_meet(desk, session, photo, tmp_path):
     values = []
     for image in (photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
         image.save(tmp_path / "a.png")
-        chosen, _ = handlers.show_picture(session, str(tmp_path / "a.png"), "a.png")
+        chosen, _ = handlers.show_picture(desk, session, str(tmp_path / "a.png"), "a.png")
         values.append(run(desk, session, chosen, methods=[])[-1].viewer)
     for value, image in zip(values, (photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)), strict=True):
         with Image.open(value["panels"][0]["picture"]["path"]) as shown:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from sprdiff.baselines.search import best_within, bisect_quality, enlarge
+from sprdiff.bitstream import MAX_PIXELS, MAX_SIDE
 from sprdiff.errors import InputImageError, WeightsError
-from sprdiff.images import MAX_PIXELS, MAX_SIDE, crop_to, pad_to_multiple, to_image, to_tensor
+from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
 from sprdiff.metrics.backbones import cached_weights
 from sprdiff.types import EncodedImage
 

@@ -52,5 +52,5 @@ def serve(
 
     # Of a folder the name is enough; of a repository, owner and revision tell which it is.
     name = Path(checkpoint).name if Path(checkpoint).is_dir() else checkpoint
-    app = build_app(load, model_name=name, votes=votes)
+    app = build_app(load, model_name=name, votes=votes, max_pixels=max_pixels)
     app.launch(server_name=host, server_port=port, share=share, **launch_options())

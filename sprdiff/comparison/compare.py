@@ -26,7 +26,7 @@ from sprdiff.methods import (
 )
 from sprdiff.metrics import METRICS, MetricValue, measure
 from sprdiff.metrics.rate import bpp, max_bytes
-from sprdiff.types import EncodedImage, Progress
+from sprdiff.types import EncodedImage, OnStep, Progress
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -106,7 +106,8 @@ def code(
         method_ids: keys of ``sprdiff.methods.METHODS``.
         pipeline: the model; None will do for baselines alone.
         target_bpp: the budget of every file in bits per pixel of the original, above 0 and at most 24.
-        progress: called before each piece of work with the share of pieces that are done, and at the end.
+        progress: called before each piece of work, and each step of SPRDiff, with the share that is done, and
+            at the end; what it raises ends the work.
         on_missing: called with the id and the error of a method that fails, which is left out unless the
             error is raised again; without it that is done.
     Raises:
@@ -120,8 +121,14 @@ def code(
     num_steps = 2 * len(ids) - (len(outputs) == 2)  # both have one encode
     steps = itertools.count()
 
-    def begin(method: str, step: str) -> None:
-        _report(progress, next(steps) / num_steps, f"{METHODS[method]}: {step}")
+    def begin(method: str, step: str) -> OnStep:
+        done, text = next(steps), f"{METHODS[method]}: {step}"
+
+        def on_step(share: float) -> None:
+            _report(progress, (done + share) / num_steps, text)
+
+        on_step(0.0)
+        return on_step
 
     def results() -> Iterator[MethodResult]:
         if outputs:

@@ -33,7 +33,8 @@ def write_comparison(
     metrics: Iterable[str],
     source: str = "",
     progress: Progress | None = None,
-    lock: AbstractContextManager | None = None,
+    coding: AbstractContextManager | None = None,
+    measuring: AbstractContextManager | None = None,
 ) -> dict[str, Any]:
     """The content of ``results.json``, after ``out`` has been filled; on an error it stays as it was.
 
@@ -44,13 +45,13 @@ def write_comparison(
         method_ids, pipeline, target_bpp: as for ``code``.
         metrics: keys of ``sprdiff.metrics.METRICS``.
         progress: called with the share of the work that is done and what comes next.
-        lock: held while methods code, not while pictures are measured.
+        coding, measuring: entered while methods code, and while pictures are measured.
     Raises:
         SPRDiffError: as ``code`` does.
     """
     metrics = check_metrics(metrics)
-    coding, measuring = part(progress, 0, CODING_SHARE), part(progress, CODING_SHARE, 1)
-    coded = code(image, method_ids, pipeline, target_bpp=target_bpp, progress=coding)
+    on_code, on_measure = part(progress, 0, CODING_SHARE), part(progress, CODING_SHARE, 1)
+    coded = code(image, method_ids, pipeline, target_bpp=target_bpp, progress=on_code)
     rows: list[Row] = []
     record: dict[str, Any] = {
         "source": source,
@@ -66,14 +67,15 @@ def write_comparison(
     with tempfile.TemporaryDirectory(dir=out, prefix=".comparison-") as name:
         folder = Path(name)
         save_png(image, folder / "original.png")
-        with lock or contextlib.nullcontext():
+        with coding or contextlib.nullcontext():
             rows.extend(_write_result(result, folder, target_bpp) for result in coded)
-        for index, row in enumerate(rows):
-            measuring(index / len(rows), f"{row['label']}: measuring")
-            # From the file, so that not every picture has to be held until then.
-            with Image.open(folder / row["picture"]) as picture:
-                row.update(metric_fields(measure(image, picture, metrics)))
-        measuring(1.0, "Done")
+        with measuring or contextlib.nullcontext():
+            for index, row in enumerate(rows):
+                on_measure(index / len(rows), f"{row['label']}: measuring")
+                # From the file, so that not every picture has to be held until then.
+                with Image.open(folder / row["picture"]) as picture:
+                    row.update(metric_fields(measure(image, picture, metrics)))
+        on_measure(1.0, "Done")
         (folder / "results.json").write_text(json_text(record))
         # The record goes last: where it is, all that it names is.
         for path in sorted(folder.iterdir(), key=lambda path: path.name == "results.json"):

@@ -11,6 +11,10 @@ from torch import Tensor
 
 # All tile borders lie on this grid, in pixels, so that every stride of the codec divides them.
 GRID = 64
+TILE = 1024
+"""Largest side of a tile, in pixels."""
+OVERLAP = 128
+"""The least that two neighbours share, in pixels."""
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
@@ -48,8 +52,8 @@ def run_tiled(
     inputs: Sequence[tuple[Tensor, int]],
     output_strides: Sequence[int],
     *,
-    tile: int = 1024,
-    overlap: int = 128,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
     on_step: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """``function`` over a picture of any size.

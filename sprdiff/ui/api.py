@@ -8,11 +8,16 @@ from typing import Any
 import gradio as gr
 
 from sprdiff.errors import SettingsError
+from sprdiff.types import Progress
 from sprdiff.ui import handlers, texts
 from sprdiff.ui.compare_tab import DEFAULT_BPP, LEARNED_CHOICES, baseline_choices
 from sprdiff.ui.desk import Desk
+from sprdiff.ui.jobs import turn
 from sprdiff.ui.panels import METRIC_IDS
 from sprdiff.ui.sessions import file_stem
+
+API_SESSION = "/api"
+"""Ending of a program's session."""
 
 
 def build_api(desk: Desk) -> None:
@@ -32,17 +37,29 @@ def build_api(desk: Desk) -> None:
         facts = gr.JSON(label="Facts")
         endpoints = {name: gr.Button(name) for name in ("compress", "decompress", "compare")}
 
-    def compress(image: str, target_bpp: float) -> tuple[str, dict[str, Any]]:
-        with handlers.clear_errors():
-            return compress_file(desk, image, target_bpp)
+    def present(request: gr.Request) -> Progress:
+        """Raises, as a report, once the program has left: its heart is heard no more."""
+        stop = desk.sessions.of(f"{request.session_hash}{API_SESSION}").new_run()
 
-    def decompress(stream: str) -> tuple[str, str, dict[str, Any]]:
-        with handlers.clear_errors():
-            return decompress_file(desk, stream)
+        def report(share: float, note: str) -> None:
+            if stop.is_set():
+                raise SettingsError(texts.PAGE_CLOSED)
 
-    def compare(image: str, target_bpp: float, methods: list[str]) -> tuple[dict[str, Any], list[str]]:
+        return report
+
+    def compress(image: str, target_bpp: float, request: gr.Request) -> tuple[str, dict[str, Any]]:
         with handlers.clear_errors():
-            return compare_file(desk, image, target_bpp, methods)
+            return compress_file(desk, image, target_bpp, present(request))
+
+    def decompress(stream: str, request: gr.Request) -> tuple[str, str, dict[str, Any]]:
+        with handlers.clear_errors():
+            return decompress_file(desk, stream, present(request))
+
+    def compare(
+        image: str, target_bpp: float, methods: list[str], request: gr.Request
+    ) -> tuple[dict[str, Any], list[str]]:
+        with handlers.clear_errors():
+            return compare_file(desk, image, target_bpp, methods, present(request))
 
     # One at a time: the others wait in gradio's queue, which is finite, takes up no thread, and forgets those
     # whose clients have left.
@@ -73,19 +90,22 @@ def build_api(desk: Desk) -> None:
     )
 
 
-def compress_file(desk: Desk, path: str | None, target_bpp: float) -> tuple[str, dict[str, Any]]:
-    """Path of the stream of the picture at ``path``, and its facts.
+def compress_file(
+    desk: Desk, path: str | None, target_bpp: float, report: Progress
+) -> tuple[str, dict[str, Any]]:
+    """Path of the stream of the picture at ``path``, and its facts; ends with what ``report`` raises.
 
     Raises:
         SPRDiffError: not a picture, or a target out of range.
     """
-    from sprdiff.images import load_image
     from sprdiff.metrics.rate import bpp
 
-    image = load_image(_given(path))
+    image = desk.read_picture(_given(path))
     pipeline = desk.model.get()
-    with desk.model.lock:
-        encoded = pipeline.encode(image, target_bpp=handlers.check_target(target_bpp))
+    with turn(desk.model.lock, report):
+        encoded = pipeline.encode(
+            image, target_bpp=handlers.check_target(target_bpp), on_step=lambda share: report(share, "")
+        )
     file = desk.scratch.answer_folder() / f"{file_stem(Path(path).stem)}.spr"
     file.write_bytes(encoded.data)
     return str(file), {
@@ -99,8 +119,10 @@ def compress_file(desk: Desk, path: str | None, target_bpp: float) -> tuple[str,
     }
 
 
-def decompress_file(desk: Desk, path: str | None) -> tuple[str, str, dict[str, Any]]:
+def decompress_file(desk: Desk, path: str | None, report: Progress) -> tuple[str, str, dict[str, Any]]:
     """Paths of the coarse and the final picture of the stream at ``path``, and its header.
+
+    Ends with what ``report`` raises.
 
     Raises:
         BitstreamError: a damaged or foreign file, or one of another model.
@@ -111,8 +133,8 @@ def decompress_file(desk: Desk, path: str | None) -> tuple[str, str, dict[str, A
 
     data = Path(_given(path)).read_bytes()
     pipeline = desk.model.get()
-    with desk.model.lock:
-        decoded = pipeline.decompress(data)
+    with turn(desk.model.lock, report):
+        decoded = pipeline.decompress(data, on_step=lambda share: report(share, ""))
     folder = desk.scratch.answer_folder()
     coarse, final = folder / "coarse.png", folder / "final.png"
     save_png(decoded.coarse, coarse)
@@ -121,17 +143,18 @@ def decompress_file(desk: Desk, path: str | None) -> tuple[str, str, dict[str, A
 
 
 def compare_file(
-    desk: Desk, path: str | None, target_bpp: float, methods: list[str]
+    desk: Desk, path: str | None, target_bpp: float, methods: list[str], report: Progress
 ) -> tuple[dict[str, Any], list[str]]:
     """The record of ``write_comparison``, and the paths of every file, picture and ``results.json``.
+
+    Ends with what ``report`` raises.
 
     Raises:
         SPRDiffError: not a picture, a target out of range, or no known method.
     """
     from sprdiff.comparison.folder import write_comparison
-    from sprdiff.images import load_image
 
-    image = load_image(_given(path))
+    image = desk.read_picture(_given(path))
     pipeline = desk.model.get()
     folder = desk.scratch.answer_folder()
     record = write_comparison(
@@ -142,7 +165,9 @@ def compare_file(
         target_bpp=handlers.check_target(target_bpp),
         metrics=METRIC_IDS,
         source=Path(path).name,
-        lock=desk.model.lock,
+        progress=report,
+        coding=turn(desk.model.lock, report),
+        measuring=turn(desk.measuring, report),
     )
     return record, [str(file) for file in sorted(folder.iterdir())]
 

@@ -138,19 +138,20 @@ def _wire_picture(desk: Desk, tab: CompareTab, app: gr.Blocks) -> None:
     def on_picked(event: gr.EventData, old: dict[str, Any], request: gr.Request) -> tuple:
         with handlers.clear_errors():
             path, name = handlers.uploaded_file(event._data)
-            return _shown_picture(desk.sessions.of(request.session_hash), path, name, old)
+            return _shown_picture(desk, desk.sessions.of(request.session_hash), path, name, old)
 
     def on_example(event: gr.EventData, old: dict[str, Any], request: gr.Request) -> tuple:
         with handlers.clear_errors():
             name = str((event._data or {}).get("name"))
             if name not in EXAMPLE_TITLES:
                 raise SettingsError(texts.NO_UPLOAD)
-            return _shown_picture(desk.sessions.of(request.session_hash), str(EXAMPLES / name), name, old)
+            session = desk.sessions.of(request.session_hash)
+            return _shown_picture(desk, session, str(EXAMPLES / name), name, old)
 
     def on_load(old: dict[str, Any], request: gr.Request) -> tuple:
         with handlers.clear_errors():
             session = desk.sessions.of(request.session_hash)
-            return _shown_picture(session, str(EXAMPLES / FIRST_EXAMPLE), FIRST_EXAMPLE, old)
+            return _shown_picture(desk, session, str(EXAMPLES / FIRST_EXAMPLE), FIRST_EXAMPLE, old)
 
     tab.picker.picked(on_picked, tab.target, tab.picture_outputs, **parts.QUIET)
     tab.examples.pick(on_example, tab.target, tab.picture_outputs, **parts.QUIET)
@@ -194,10 +195,13 @@ def _wire_run(desk: Desk, tab: CompareTab) -> None:
     gr.on([tab.left.input, tab.right.input], on_pair, [tab.left, tab.right], tab.pair, **parts.QUIET)
 
 
-def _shown_picture(session: Session, path: str, name: str, old: dict[str, Any] | None) -> tuple:
+def _shown_picture(desk: Desk, session: Session, path: str, name: str, old: dict[str, Any] | None) -> tuple:
     """The chosen picture, the viewer with it, the target with its size, and all at rest."""
-    chosen, value = handlers.show_picture(session, path, name)
-    target = {"bpp": DEFAULT_BPP, **(old or {}), "size": [chosen.width, chosen.height]}
+    chosen, value = handlers.show_picture(desk, session, path, name)
+    # Nothing else of what the browser sent goes back to it.
+    bpp = old.get("bpp") if isinstance(old, dict) else None
+    bpp = bpp if isinstance(bpp, int | float) else DEFAULT_BPP
+    target = {"bpp": bpp, "size": [chosen.width, chosen.height]}
     return chosen, value, target, *_at_rest(session)
 
 
@@ -263,6 +267,7 @@ def examples_html(folder: Path) -> str:
         if not (folder / name).is_file():
             continue
         with Image.open(folder / name) as image:
+            image.draft("RGB", (256, 256))  # of a JPEG, a reduced picture is decoded
             thumbnail = image.convert("RGB")
         side = min(thumbnail.size)
         left, top = (thumbnail.width - side) // 2, (thumbnail.height - side) // 2

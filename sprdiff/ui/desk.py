@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sprdiff.bitstream import MAX_PIXELS
 from sprdiff.errors import SPRDiffError
 from sprdiff.metrics import METRICS
 from sprdiff.types import Progress, RateBreakdown
 from sprdiff.ui import texts
-from sprdiff.ui.jobs import turn
+from sprdiff.ui.jobs import Line, turn
 from sprdiff.ui.model import BackgroundModel
 from sprdiff.ui.panels import METRIC_IDS
 from sprdiff.ui.scratch import Scratch
@@ -35,6 +36,11 @@ DETAILED = "sprdiff-final"
 
 QUICK_SHARE = 0.35
 """Of the time of a comparison: by then PSNR and MS-SSIM are measured."""
+
+RUNS, WAITING_RUNS = 3, 24
+"""At once, each holding all of its pictures, and in the line before them."""
+READERS = 2
+"""Pictures that are decoded at once."""
 
 CACHED_COMPARISONS = 16
 CACHED_PIXELS = 60_000_000
@@ -81,10 +87,9 @@ class Missing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison, what could not take part, and what is known of its SPRDiff stream."""
+    """A finished comparison in which all took part, and what is known of its SPRDiff stream."""
 
     results: list[MethodResult]
-    missing: list[Missing]
     detail: StreamDetail | None
 
 
@@ -94,17 +99,37 @@ class Desk:
     Args:
         loader: makes the pipeline, called in the background.
         model_name: what the page calls the model.
+        max_pixels: of a picture; larger ones are refused before they are decoded.
+    Attributes:
+        line: runs wait in it.
+        measuring: held while deep metrics are measured, by the page and by programs.
     """
 
-    def __init__(self, loader: Callable[[], SPRDiffPipeline], model_name: str) -> None:
+    def __init__(
+        self, loader: Callable[[], SPRDiffPipeline], model_name: str, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self.model = BackgroundModel(loader, model_name, warm_up)
         self.scratch = Scratch()
         self.sessions = Sessions(self.scratch)
         # Apart from the model's: a deep metric takes hundreds of megabytes and every core, and it keeps the
         # features of one original.
-        self._measuring = threading.Lock()
+        self.measuring = threading.Lock()
+        self.line = Line(RUNS, WAITING_RUNS)
+        self._max_pixels = max_pixels
+        self._readers = threading.BoundedSemaphore(READERS)
         self._comparisons: OrderedDict[tuple, Comparison] = OrderedDict()
         self._lock = threading.Lock()
+
+    def read_picture(self, path: str) -> Image.Image:
+        """The picture in a file, as ``sprdiff.images.load_image`` gives it; a few are decoded at once.
+
+        Raises:
+            InputImageError: not a picture, or outside the limits.
+        """
+        from sprdiff.images import load_image
+
+        with self._readers:
+            return load_image(path, max_pixels=self._max_pixels)
 
     def compare(
         self,
@@ -118,15 +143,28 @@ class Desk:
         """Emits every picture as it is decoded, then all of them again with more and more numbers.
 
         The model's lock is held until the last picture is there, and not while they are measured. What is
-        emitted is an ``Unfinished`` until it has all of ``metrics``. The whole is remembered.
+        emitted is an ``Unfinished`` until it has all of ``metrics``. The whole is remembered, unless a method
+        is missing: it may be there the next time.
         """
+        with self.line.turn(report):
+            self._compare(image, method_ids, target_bpp, report, emit, metrics)
+
+    def _compare(
+        self,
+        image: Image.Image,
+        method_ids: Sequence[str],
+        target_bpp: float,
+        report: Progress,
+        emit: Callable[[MethodResult | Unfinished | Missing | StreamDetail], None],
+        metrics: Sequence[str],
+    ) -> None:
         # Here, since it imports torch.
         from sprdiff.comparison.compare import CODING_SHARE, code, measured, part
 
         report(0.0, texts.STARTING if self.model.state.phase == "ready" else texts.MODEL_LOADING)
         pipeline = self.model.get()
         results: dict[str, MethodResult] = {}
-        missing: list[Missing] = []
+        missing: list[str] = []
         detail: StreamDetail | None = None
 
         def on_missing(method: str, error: Exception) -> None:
@@ -135,8 +173,8 @@ class Desk:
             if not isinstance(error, SPRDiffError):
                 logger.error("%s failed", method, exc_info=error)
             reason = str(error).rstrip(".") if isinstance(error, SPRDiffError) else texts.METHOD_FAILED
-            missing.append(Missing(method, reason))
-            emit(missing[-1])
+            missing.append(method)
+            emit(Missing(method, reason))
 
         coding = part(report, 0, CODING_SHARE)
         with turn(self.model.lock, coding):
@@ -157,10 +195,11 @@ class Desk:
 
         quick, deep = part(report, CODING_SHARE, QUICK_SHARE), part(report, QUICK_SHARE, 1)
         measure([metric for metric in metrics if not METRICS[metric].deep], quick)
-        with turn(self._measuring, deep):
+        with turn(self.measuring, deep):
             measure([metric for metric in metrics if METRICS[metric].deep], deep)
-        key = comparison_key(image, method_ids, target_bpp)
-        self._remember(key, Comparison(list(results.values()), missing, detail))
+        if not missing:
+            key = comparison_key(image, method_ids, target_bpp)
+            self._remember(key, Comparison(list(results.values()), detail))
 
     def remembered(
         self,

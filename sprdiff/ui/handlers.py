@@ -69,6 +69,12 @@ def clear_errors() -> Iterator[None]:
         raise
     except SPRDiffError as error:
         raise gr.Error(html.escape(str(error)), title=texts.PROBLEM, print_exception=False) from error
+    except OSError as error:
+        logger.exception("a file cannot be written or read: %s", error.filename or "its name is not known")
+        reason = html.escape(error.strerror or type(error).__name__)
+        raise gr.Error(
+            texts.DISK.format(reason=reason), title=texts.PROBLEM, print_exception=False
+        ) from error
     except Exception as error:
         logger.exception("a handler failed")
         raise gr.Error(texts.UNEXPECTED, title=texts.PROBLEM, print_exception=False) from error
@@ -88,15 +94,13 @@ def uploaded_file(data: Any) -> tuple[str, str]:
     return str(path), Path(str(data.get("name") or path.name)).name
 
 
-def show_picture(session: Session, path: str, name: str) -> tuple[Picture, dict[str, Any]]:
+def show_picture(desk: Desk, session: Session, path: str, name: str) -> tuple[Picture, dict[str, Any]]:
     """The chosen photograph and the viewer with nothing but it.
 
     Raises:
         InputImageError: not a picture, or outside the limits.
     """
-    from sprdiff.images import load_image
-
-    image = load_image(path)
+    image = desk.read_picture(path)
     session.new_run()
     picture = Picture(path, name, *image.size)
     panel = original_panel(session.save_picture(image, original_stem(name)), *image.size)
@@ -126,18 +130,17 @@ def run_comparison(
     Raises:
         SPRDiffError: no picture, no codec, or what a codec says of the picture.
     """
-    from sprdiff.images import load_image
-
     if picture is None:
         raise SettingsError(texts.NO_PICTURE)
     target_bpp = check_target(target)
     method_ids = [*SPRDIFF_METHODS, *methods]
+    desk.line.check_room()
     stop = session.new_run()
     yield Shown(None, status_html(0.0, texts.READING_PICTURE), True)
-    image = load_image(picture.path)
+    image = desk.read_picture(picture.path)
     key = (picture.name, *comparison_key(image, method_ids, target_bpp))
     finished = session.finished(key)
-    if finished is not None:
+    if finished is not None and not finished.record["missing"]:
         yield Shown(finished.value, status_html(None, texts.CACHED), False)
         return
     board = Board(session, picture, target_bpp, method_ids, image)
@@ -145,8 +148,6 @@ def run_comparison(
     if remembered is not None:
         for result in remembered.results:
             board.add(result)
-        for missing in remembered.missing:
-            board.miss(missing)
         board.detail = remembered.detail
         board.finish(key, desk.model.get().fingerprint)
         yield Shown(board.viewer(), status_html(None, texts.CACHED), False)
@@ -199,6 +200,7 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
     Raises:
         BitstreamError: a damaged or foreign file, or one of another model.
     """
+    desk.line.check_room()
     data = Path(path).read_bytes()
     stem = file_stem(Path(name).stem)
     stop = session.new_run()
@@ -209,7 +211,7 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
         report(0.1, texts.READING_SYMBOLS if ready else texts.MODEL_LOADING)
         pipeline = desk.model.get()
         # Every step reports, so that a visitor who has left does not keep the model to the end.
-        with turn(desk.model.lock, report):
+        with desk.line.turn(report), turn(desk.model.lock, report):
             emit(pipeline.inspect(data))
             coarse = pipeline.decode_coarse(
                 data, on_step=lambda share: report(0.1 + 0.2 * share, texts.READING_SYMBOLS)

@@ -1,4 +1,4 @@
-"""Long work in a thread of its own, followed step by step, stopped at once."""
+"""Long work in a thread of its own, followed step by step, stopped at once; a finite line before it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sprdiff.errors import SettingsError
 from sprdiff.types import Progress
 from sprdiff.ui import texts
 
@@ -37,6 +38,62 @@ class Result:
 
 
 _DONE = object()
+
+
+class Line:
+    """Lets a few runs work at once; the others wait in the order in which they came.
+
+    Args:
+        places: runs that work at once.
+        most: runs that may wait.
+    """
+
+    def __init__(self, places: int, most: int) -> None:
+        self._free = places
+        self._most = most
+        self._waiting: list[object] = []
+        self._changed = threading.Condition()
+
+    def check_room(self) -> None:
+        """Passes if one more may wait.
+
+        Raises:
+            SettingsError: as many wait as may.
+        """
+        if len(self._waiting) >= self._most:
+            raise SettingsError(texts.FULL.format(count=self._most))
+
+    @contextmanager
+    def turn(self, report: Progress) -> Iterator[None]:
+        """Holds a place inside; reports its number in the line, and ends with what ``report`` raises."""
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+        try:
+            self._wait(ticket, report)
+        except BaseException:
+            with self._changed:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+            raise
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()
+
+    def _wait(self, ticket: object, report: Progress) -> None:
+        while True:
+            with self._changed:
+                if self._free and self._waiting[0] is ticket:
+                    self._waiting.pop(0)
+                    self._free -= 1
+                    self._changed.notify_all()
+                    return
+                self._changed.wait(TURN_SECONDS)
+                number = self._waiting.index(ticket) + 1
+            report(0.0, texts.WAITING.format(number=number))
 
 
 @contextmanager

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from sprdiff.bitstream import MAX_PIXELS
 from sprdiff.ui import parts, texts
-from sprdiff.ui.api import build_api
+from sprdiff.ui.api import API_SESSION, build_api
 from sprdiff.ui.blind_tab import build_blind_tab
 from sprdiff.ui.compare_tab import EXAMPLES, build_compare_tab
 from sprdiff.ui.decode_tab import build_decode_tab
-from sprdiff.ui.desk import Desk
+from sprdiff.ui.desk import WAITING_RUNS, Desk
+from sprdiff.ui.doors import Doors
 from sprdiff.ui.how_tab import build_how_tab
 from sprdiff.ui.model import ModelState
 from sprdiff.ui.published_tab import build_published_tab
@@ -29,7 +32,11 @@ CACHE_SECONDS = 6 * 3600
 
 
 def build_app(
-    pipeline_loader: Callable[[], SPRDiffPipeline], *, model_name: str, votes: Path | None = None
+    pipeline_loader: Callable[[], SPRDiffPipeline],
+    *,
+    model_name: str,
+    votes: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> gr.Blocks:
     """The page, not launched; see ``launch_options``.
 
@@ -37,8 +44,9 @@ def build_app(
         pipeline_loader: makes the pipeline; called in the background once the page is first opened.
         model_name: what the page calls the model.
         votes: folder that keeps the answers of blind tests; without it they stay in the browser.
+        max_pixels: of a picture; larger ones are refused before they are decoded.
     """
-    desk = Desk(pipeline_loader, model_name)
+    desk = Desk(pipeline_loader, model_name, max_pixels)
     with gr.Blocks(
         title=texts.TITLE,
         analytics_enabled=False,
@@ -75,7 +83,7 @@ def build_app(
                 yield model_html(state)
 
         def on_close(request: gr.Request) -> None:
-            for tab in ("", "/decode", "/sweep"):
+            for tab in ("", "/decode", "/sweep", API_SESSION):
                 desk.sessions.close(f"{request.session_hash}{tab}")
 
         app.load(on_model, None, model, **parts.QUIET)
@@ -96,6 +104,9 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": MAX_UPLOAD,
         "allowed_paths": [str(EXAMPLES)],
         "ssr_mode": False,
+        # Whoever waits in the line of runs takes one.
+        "max_threads": 40 + WAITING_RUNS,
+        "app_kwargs": {"middleware": [Middleware(Doors)]},
     }
 
 

@@ -37,14 +37,13 @@ def run_sweep(
     Raises:
         SPRDiffError: no picture, or what a codec says of it.
     """
-    from sprdiff.images import load_image
-
     if picture is None:
         raise SettingsError(texts.NO_PICTURE)
+    desk.line.check_room()
     method_ids = [*SPRDIFF_METHODS, *methods]
     stop = session.new_run()
     yield Shown(None, status_html(0.0, texts.READING_PICTURE), True)
-    image = load_image(picture.path)
+    image = desk.read_picture(picture.path)
     chart = _Chart(session, picture, session.save_picture(image, original_stem(picture.name)))
     yield Shown(chart.value(), status_html(0.0, texts.STARTING), True)
 
@@ -54,7 +53,6 @@ def run_sweep(
         for index, target_bpp in enumerate(SWEEP_BPPS):
             remembered = desk.remembered(image, method_ids, target_bpp, PANEL_METRIC_IDS)
             if remembered is not None:
-                missing.extend(remembered.missing)
                 for result in remembered.results:
                     emit((target_bpp, result))
                 continue
