@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,18 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
-from sprdiff.training.discriminator import Features, ProjectedDiscriminator, generator_loss, hinge_loss
+from sprdiff.training.discriminator import (
+    DiscriminatorObjective,
+    Features,
+    ProjectedDiscriminator,
+    generator_loss,
+)
+from sprdiff.training.frozen import save_weights
 from sprdiff.training.losses import PerceptualLoss, flat_error, grid_error, structure_loss
 from sprdiff.training.qualities import QualityRange
 from sprdiff.training.settings import Group, Settings, Share, Side, Zoom
@@ -209,8 +217,25 @@ class RestorationStage(Stage):
             adversary.load_state_dict(load_file(folder / ADVERSARY_FILE))
             criterion.course.adversary_starts = 0.0
         self.heads = [*adversary.heads.parameters(), *adversary.pixels.parameters()]
+        self.discriminator: nn.Module = DiscriminatorObjective(adversary)
         self.optimizer = torch.optim.AdamW(self.heads, lr=settings.learning_rate, betas=(0.0, 0.9))
         return criterion
+
+    def prepare(self, accelerator: Accelerator) -> tuple[nn.Module, ...]:
+        # What does not learn as this is called is not averaged over processes; in the objective heads do not.
+        with self._learning_heads():
+            self.discriminator, self.optimizer = accelerator.prepare(self.discriminator, self.optimizer)
+        return (self.discriminator,)
+
+    @contextlib.contextmanager
+    def _learning_heads(self) -> Iterator[None]:
+        for parameter in self.heads:
+            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for parameter in self.heads:
+                parameter.requires_grad_(False)
 
     def after_step(self, accelerator: Accelerator, batch: Pictures, progress: float) -> dict[str, Tensor]:
         """The discriminator's step, on the pictures that the generator's step made."""
@@ -218,29 +243,20 @@ class RestorationStage(Stage):
         criterion.course.turn += accelerator.sync_gradients
         if batch.fake is None:
             return {}
-        adversary = criterion.adversary
-        for parameter in self.heads:
-            parameter.requires_grad_(True)
-        with accelerator.autocast():
-            with torch.no_grad():
-                real = adversary.features(batch.x)
-            loss = hinge_loss(adversary(real, batch.coarse), adversary(batch.fake, batch.coarse))
-        accelerator.backward(loss)
+        with self._learning_heads():
+            with accelerator.autocast():
+                loss = self.discriminator(batch.x, batch.fake, batch.coarse)
+            accelerator.backward(loss)
         if accelerator.sync_gradients:
-            for parameter in self.heads:
-                # The heads are no part of what accelerate has prepared: their gradients are averaged here.
-                parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
             factor = learning_rate_factor(progress, settings.decay_from)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.adversary.learning_rate * factor
             self.optimizer.step()
             self.optimizer.zero_grad()
-        for parameter in self.heads:
-            parameter.requires_grad_(False)
         return {"adversary": loss}
 
     def extra_state(self) -> dict[str, Any]:
-        return {"adversary_optimizer": self.optimizer, "course": self.objective.criterion.course}
+        return {"course": self.objective.criterion.course}
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         """What coarse and final picture are like at three qualities, averages over pictures."""
@@ -280,9 +296,7 @@ class RestorationStage(Stage):
 
     def save(self, folder: Path) -> None:
         """The adversary: no part of a checkpoint; a later run goes on with it."""
-        state = self.objective.criterion.adversary.state_dict()
-        (folder / ADVERSARY_FILE).parent.mkdir(exist_ok=True)
-        save_file({key: value.contiguous() for key, value in state.items()}, folder / ADVERSARY_FILE)
+        save_weights(self.objective.criterion.adversary, folder / ADVERSARY_FILE)
 
 
 def gradient_energy(x: Tensor) -> float:

@@ -88,6 +88,13 @@ class Stage(ABC):
             tint=settings.tint,
         )
 
+    def prepare(self, accelerator: Accelerator) -> tuple[nn.Module, ...]:
+        """Have accelerate prepare what is trained beside the objective, and its optimizer; gives the modules.
+
+        Their states become part of the run's; a batch is shared with them as with the objective.
+        """
+        return ()
+
     def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
         """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""
         return to_device(crops, accelerator)
