@@ -115,6 +115,8 @@ def main(
         raise typer.BadParameter(
             f"The {stage.value} stage can train {known} alone; not {', '.join(sorted(strange))}."
         )
+    if taught is not None and not build.follows_teacher:
+        raise typer.BadParameter(f"The {stage.value} stage follows no teacher; leave out --taught.")
     options = StageOptions(frozenset(without or ()), frozenset(only or ()), backbones, taught)
     if start is not None:
         unpack(start, out)

@@ -139,7 +139,11 @@ class Training:
         )
         self.ema.to(accelerator.device)
         optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+            self.parameters,
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.objective, self.optimizer = accelerator.prepare(stage.objective, optimizer)
         self.trained = (self.objective, *stage.prepare(accelerator))

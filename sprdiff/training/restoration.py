@@ -26,7 +26,7 @@ from sprdiff.training.discriminator import (
 from sprdiff.training.frozen import save_weights
 from sprdiff.training.losses import PerceptualLoss, flat_error, grid_error, structure_loss
 from sprdiff.training.qualities import QualityRange
-from sprdiff.training.settings import Group, Settings, Share, Side, Zoom
+from sprdiff.training.settings import Decay, Group, Settings, Share, Side, Zoom
 from sprdiff.training.stage import Stage, StageOptions, learning_rate_factor
 from sprdiff.training.transform_stages import psnr_db
 
@@ -57,13 +57,17 @@ class AdversarySettings(Group):
     Attributes:
         network: of timm, through whose features it sees.
         share: its gradient on a picture, as a share of that of the perceptual loss: left alone it takes over.
+        channels: of its heads.
         learning_rate: its peak.
+        betas: of its AdamW.
         starts, ramp: shares of the stage's steps after which it counts, and in which its weight rises.
     """
 
     network: str = "tf_efficientnet_lite0"
     share: NonNegativeFloat = 0.8
+    channels: PositiveInt = 64
     learning_rate: PositiveFloat = 3e-4
+    betas: tuple[Decay, Decay] = (0.0, 0.9)
     starts: float = 0.03
     ramp: PositiveFloat = 0.05
 
@@ -211,14 +215,14 @@ class RestorationStage(Stage):
         """The stage's losses, with an adversary that goes on where an earlier run's stopped."""
         settings = self.settings.adversary
         network = feature_network(settings.network, options.backbones)
-        adversary = ProjectedDiscriminator(network, data.batch(32))
+        adversary = ProjectedDiscriminator(network, data.batch(32), settings.channels)
         criterion = PictureLoss(adversary, self.settings)
         if (folder / ADVERSARY_FILE).exists():
             adversary.load_state_dict(load_file(folder / ADVERSARY_FILE))
             criterion.course.adversary_starts = 0.0
         self.heads = [*adversary.heads.parameters(), *adversary.pixels.parameters()]
         self.discriminator: nn.Module = DiscriminatorObjective(adversary)
-        self.optimizer = torch.optim.AdamW(self.heads, lr=settings.learning_rate, betas=(0.0, 0.9))
+        self.optimizer = torch.optim.AdamW(self.heads, lr=settings.learning_rate, betas=settings.betas)
         return criterion
 
     def prepare(self, accelerator: Accelerator) -> tuple[nn.Module, ...]:

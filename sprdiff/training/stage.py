@@ -51,12 +51,14 @@ class Stage(ABC):
             the total under ``loss``.
         ablations, separable: what the stage can be trained without, and which of its parts alone; see
             :class:`StageOptions`.
+        follows_teacher: whether ``StageOptions.taught`` is for it.
     """
 
     name: str
     settings_type: type[Settings]
     ablations: tuple[str, ...] = ()
     separable: tuple[str, ...] = ()
+    follows_teacher: bool = False
     objective: nn.Module
 
     def __init__(
