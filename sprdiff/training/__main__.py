@@ -22,8 +22,9 @@ from sprdiff.training.stages import STAGES
 # Settings by preset and stage, where those of the tiny preset, which are the defaults, would not do.
 RECIPES = Path(__file__).parent / "recipes"
 
-StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
-PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)
+# Members that are known when it runs; mypy wants to read them.
+StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
+PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)  # type: ignore[misc]
 
 
 def unpack(checkpoint: Path, run: Path) -> None:

@@ -201,11 +201,11 @@ class DiffusionStage(RestorationStage):
             frozen,
             CodecPreview.load(folder),
             criterion,
-            self.lessons and self.lessons.scale(data),
+            self.lessons.scale(data) if self.lessons else None,
             self._scheduler(config, folder),
             self.settings,
             options.without,
-            self.lessons and self.lessons.teaching,
+            self.lessons.teaching if self.lessons else None,
         )
 
     def _scheduler(self, config: ModelConfig, folder: Path) -> DDPMScheduler:

@@ -116,14 +116,14 @@ class Lessons:
         if self.source is not None:
             return FeatureScale.measure(self.source.batch(48).features)
         x = data.batch(48)
-        return FeatureScale.measure(self.teaching(x, self.qualities.draw(len(x), x.device)).features)
+        return FeatureScale.measure(self._ask(x, self.qualities.draw(len(x), x.device)).features)
 
     def batch(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> TaughtBatch:
         """A batch of the source, with all that was taught, on the device."""
         if isinstance(crops, Tensor):
             x = to_device(crops, accelerator)
             with accelerator.autocast():
-                return self.teaching(x, self.qualities.draw(len(x), x.device))
+                return self._ask(x, self.qualities.draw(len(x), x.device))
         return taught_to(crops, accelerator.device)
 
     def examine(self, images: list[Tensor]) -> TaughtBatch:
@@ -133,7 +133,11 @@ class Lessons:
             return taught_to(self.held_out, device)
         x = torch.cat([each[..., : self.crop, : self.crop] for each in images])
         with torch.autocast(device.type, torch.bfloat16):
-            return self.teaching(x, torch.full((len(x),), 150.0, device=device))
+            return self._ask(x, torch.full((len(x),), 150.0, device=device))
+
+    def _ask(self, x: Tensor, quality: Tensor) -> TaughtBatch:
+        assert self.teaching is not None, "the pictures are made already"
+        return self.teaching(x, quality)
 
 
 def _check_made(settings: ImitationSettings | RestorationSettings) -> None:

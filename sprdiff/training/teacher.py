@@ -102,8 +102,8 @@ def main(
         with torch.autocast(device.type, torch.bfloat16, enabled=chosen.mixed_precision == "bf16"):
             batch = teaching(to_pixels(to_uint8(x))[None].to(device), chosen.qualities.draw(1, device))
         shown = batch.features[:, 0].permute(2, 3, 0, 1).half().cpu().numpy()
-        pictures = (to_uint8(each[0]) for each in batch[:3])
-        write_file(target, Taught(*pictures, shown, batch.quality.item()).to_bytes())
+        original, coarse, taught = (to_uint8(each[0]) for each in batch[:3])
+        write_file(target, Taught(original, coarse, taught, shown, batch.quality.item()).to_bytes())
 
 
 if __name__ == "__main__":
