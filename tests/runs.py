@@ -44,7 +44,7 @@ def make(name: str, photos: Path, run: Path, changes: dict[str, Any] | None = No
     small = {"steps": 2, "batch_size": 4, "crop": 64}
     settings = read_settings(STAGES[name].settings_type, changes=small | (changes or {}))
     crops = Crops(split(list_images(photos))[0], settings.crop, 1.2, 0)
-    options = StageOptions(taught=photos / "taught", backbones=photos, **options)
+    options = StageOptions(**{"taught": photos / "taught", "backbones": photos} | options)
     return STAGES[name](settings, SMALL, run, crops, options)
 
 

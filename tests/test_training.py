@@ -119,7 +119,11 @@ def test_the_learning_rate_keeps_its_peak_and_falls():
 
 @pytest.mark.parametrize(
     "stage, option, value",
-    [("vae", "--without", "f_sem"), ("diffusion", "--without", "f_sem"), ("codec", "--only", "vae")],
+    [
+        ("vae", "--without", "f_sem"),
+        ("diffusion", "--without", "f_sem"),
+        ("codec", "--only", "vae"),
+    ],
 )
 def test_a_part_that_a_stage_does_not_have_is_named(stage, option, value, photos, tmp_path):
     app = typer.Typer()
@@ -127,4 +131,14 @@ def test_a_part_that_a_stage_does_not_have_is_named(stage, option, value, photos
     command = [stage, "--data", str(photos), "--out", str(tmp_path / "run"), option, value]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2 and value in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_taught_pictures_are_for_stages_that_follow_a_teacher(photos, tmp_path):
+    app = typer.Typer()
+    app.command()(main)
+    command = ["codec", "--data", str(photos), "--out", str(tmp_path / "run"), "--taught", str(photos)]
+    result = CliRunner().invoke(app, command)
+    said = " ".join(result.output.replace("│", " ").split())
+    assert result.exit_code == 2 and "The codec stage follows no teacher; leave out --taught." in said
     assert not (tmp_path / "run").exists()

@@ -170,7 +170,7 @@ def test_conditions_are_dropped_in_training_alone(photos, begun, seen, monkeypat
 
 def test_without_a_teacher_the_original_is_the_target(photos, begun, monkeypatch):
     (begun / "state/teacher.safetensors").unlink(missing_ok=True)
-    stage = make("diffusion", photos, begun, {"teacher": False})
+    stage = make("diffusion", photos, begun, {"teacher": False}, taught=None)
     stage.objective.train()
     crops = Crops(list_images(photos), 64, 1.0).batch(2)
     batch = stage.before_step(Accelerator(cpu=True), crops)
