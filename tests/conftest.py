@@ -22,6 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # No test may depend on a network; those of the Hub client undo this in the processes they start.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Before tests import it, or it could not be a plugin as well.
+pytest.register_assert_rewrite("runs")
 
 
 def make_photo(width: int = 192, height: int = 176, seed: int = 7) -> Image.Image:

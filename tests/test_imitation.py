@@ -16,6 +16,7 @@ from tiny import SMALL, small_part, small_pipeline
 from sprdiff.errors import InputImageError, SettingsError, WeightsError
 from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Taught, TaughtCrops, to_pixels
+from sprdiff.training.diffusion_stage import DiffusionSettings, DiffusionStage
 from sprdiff.training.imitation_stage import (
     FeatureScale,
     ImitationObjective,
@@ -25,6 +26,7 @@ from sprdiff.training.imitation_stage import (
 )
 from sprdiff.training.qualities import QualityRange
 from sprdiff.training.stage import StageOptions
+from sprdiff.training.stages import STAGES
 from sprdiff.training.teacher_stage import TEACHER_FILE, restore
 
 
@@ -136,7 +138,7 @@ def test_stages_start_apart_and_then_from_each_other(crops):
 
 
 def test_without_taught_pictures_the_teacher_is_asked_itself(run, tmp_path):
-    lessons = Lessons(run, None, 64, QualityRange())
+    lessons = Lessons(run, None, ImitationSettings(crop=64))
     assert lessons.source is None
     torch.manual_seed(0)
     batch = lessons.batch(Accelerator(mixed_precision="bf16"), torch.rand(3, 3, 64, 64) * 2 - 1)
@@ -158,3 +160,27 @@ def test_without_a_teacher_the_stage_says_what_is_missing(run, tmp_path):
     save_taught(tmp_path / "one", count=1)
     with pytest.raises(SettingsError, match=r"At least 2 taught pictures are needed; .*one holds 1"):
         ImitationStage(ImitationSettings(), SMALL, tmp_path, None, StageOptions(taught=tmp_path / "one"))
+
+
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        (ImitationSettings(crop=64, max_zoom=2.0, sources={"streets": 2}), "max_zoom, sources"),
+        (ImitationSettings(crop=64, graphics=0.0), "graphics"),
+        (DiffusionSettings(crop=64, tint=0.1), "tint"),
+        (DiffusionSettings(crop=64, qualities=QualityRange(core=(10, 20))), "qualities"),
+    ],
+)
+def test_with_pictures_that_are_made_a_setting_of_others_is_an_error(settings, named, run, tmp_path):
+    save_taught(tmp_path / "taught")
+    with pytest.raises(SettingsError, match=f"made already: {named} would have no effect"):
+        Lessons(run, tmp_path / "taught", settings)
+    assert Lessons(run, None, settings).source is None, "they are made of crops then"
+
+
+def test_taught_pictures_that_nobody_would_look_at_are_refused(run, tmp_path):
+    save_taught(tmp_path / "taught")
+    settings = DiffusionSettings(crop=64, teacher=False)
+    with pytest.raises(SettingsError, match="teacher=false no taught pictures are looked at"):
+        DiffusionStage(settings, SMALL, run, None, StageOptions(taught=tmp_path / "taught"))
+    assert [name for name, stage in STAGES.items() if stage.follows_teacher] == ["imitation", "diffusion"]

@@ -22,7 +22,9 @@ from sprdiff.training.__main__ import unpack
 from sprdiff.training.data import Crops, Taught, list_images
 from sprdiff.training.qualities import QualityRange
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
+from sprdiff.training.settings import read_settings
 from sprdiff.training.stage import StageOptions
+from sprdiff.training.teacher import TaughtSettings, cut
 from sprdiff.training.teacher_stage import TeacherSettings, TeacherStage, load_teacher, restore
 
 
@@ -127,13 +129,14 @@ def test_the_teacher_is_asked_about_coarse_pictures_of_the_training_set(run, pho
 
     monkeypatch.setattr(teacher, "forward", ask)
     monkeypatch.setattr(teacher_stage, "load_teacher", lambda folder: teacher)
-    monkeypatch.setattr(teacher_command, "ZOOMED", 0.0)
-    monkeypatch.setattr(teacher_command, "GRAPHICS", 0.0)
     out = tmp_path / "taught"
     for _ in range(2):  # the second time there is nothing to do
-        teacher_command.main(photos, run, out, minutes=10)
+        teacher_command.main(photos, run, out, minutes=10, change=["zoomed=0", "graphics=0"])
     # The first photograph is held out, the last one too small.
-    assert sorted(path.name for path in out.iterdir()) == ["1.npz", "2.npz"] and len(asked) == 2
+    assert (
+        sorted(path.name for path in out.iterdir()) == ["1.npz", "2.npz", "teacher.yaml"] and len(asked) == 2
+    )
+    assert read_settings(TaughtSettings, out / "teacher.yaml") == TaughtSettings(zoomed=0, graphics=0)
     made = Taught.read(out / "1.npz")
     assert made.x.shape == made.coarse.shape == made.taught.shape == (256, 192, 3)
     assert made.features.shape == (64, 48, 4, SMALL.conditions["pixel_channels"])
@@ -148,12 +151,21 @@ def test_the_teacher_is_asked_about_coarse_pictures_of_the_training_set(run, pho
 
 def test_photographs_are_enlarged_and_drawings_take_their_place(run, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(teacher_stage, "load_teacher", lambda folder: teachers.small_teacher().eval())
-    monkeypatch.setattr(teacher_command, "ZOOMED", 1.0)
-    monkeypatch.setattr(teacher_command, "GRAPHICS", 0.0)
     x = torch.rand(3, 300, 260) * 2 - 1
-    sizes = {teacher_command.cut(x, np.random.default_rng(seed)).shape[1:] for seed in range(20)}
-    assert len(sizes) > 1 and all(192 <= side <= 512 and side % 64 == 0 for size in sizes for side in size)
-    monkeypatch.setattr(teacher_command, "GRAPHICS", 1.0)
-    teacher_command.main(photos, run, tmp_path / "drawn", minutes=10)
-    made = [Taught.read(path) for path in (tmp_path / "drawn").iterdir()]
-    assert len(made) == 3 and all(each.x.shape == (384, 384, 3) for each in made)
+
+    def sizes(**settings) -> set[tuple[int, ...]]:
+        settings = TaughtSettings(**settings)
+        return {tuple(cut(x, settings, np.random.default_rng(seed)).shape[1:]) for seed in range(20)}
+
+    assert sizes(zoomed=0.0) == {(256, 256)} and sizes(zoomed=0.0, largest=192) == {(192, 192)}
+    zoomed = sizes(zoomed=1.0)
+    assert len(zoomed) > 1 and all(256 <= side <= 448 and side % 64 == 0 for size in zoomed for side in size)
+    changes = ["graphics=1", "graphics_side=128", "smallest=128", "qualities.core=[10, 20]"]
+    teacher_command.main(photos, run, tmp_path / "drawn", minutes=10, change=changes)
+    made = [Taught.read(path) for path in (tmp_path / "drawn").glob("*.npz")]
+    assert len(made) == 3 and all(each.x.shape == (128, 128, 3) for each in made)
+    assert all(10 <= each.quality <= 20 for each in made)
+    teacher_command.main(
+        photos, run, tmp_path / "none", minutes=10, change=["graphics=1", "graphics_side=128"]
+    )
+    assert not list((tmp_path / "none").glob("*.npz")), "smaller than the smallest"

@@ -15,7 +15,9 @@ from sprdiff.metrics.deep import dists_network, lpips_network
 from sprdiff.training.backbones import feature_network
 from sprdiff.training.discriminator import ProjectedDiscriminator, generator_loss, hinge_loss
 from sprdiff.training.losses import PerceptualLoss, flat_error, grid_error, structure_loss
+from sprdiff.training.qualities import QualityRange
 from sprdiff.training.semantic_stage import Teacher, contrast, retrieval
+from sprdiff.training.transform_stages import psnr_db
 
 BACKBONE = "tf_efficientnet_lite0"
 
@@ -217,3 +219,21 @@ def test_what_all_pictures_share_does_not_count_in_retrieval():
     likeness = torch.cosine_similarity(queries[1:2], gallery[:2])
     assert likeness[0] > likeness[1]
     assert retrieval(queries, gallery) == 1
+
+
+def test_the_lagrangian_rises_with_quality():
+    qualities = QualityRange()
+    values = qualities.lmbda(torch.linspace(0, 255, 9))
+    assert (values.diff() > 0).all()
+    steps = qualities.step_sizes(6)
+    assert (steps.diff() < 0).all()
+    # Price times squared step is constant: the rule of high-resolution quantization.
+    ends = qualities.lmbda(torch.tensor([0.0, 255.0])) * (steps[[0, -1]] * 127.5) ** 2
+    assert ends[0].item() == pytest.approx(ends[1].item(), rel=1e-4)
+
+
+def test_psnr_of_known_error():
+    x = torch.zeros(1, 3, 8, 8)
+    assert psnr_db(x, x + 10 / 127.5) == pytest.approx(
+        20 * torch.log10(torch.tensor(255 / 10)).item(), abs=1e-3
+    )

@@ -109,11 +109,9 @@ class FixedPointNet(nn.Module):
         channels: list[int],
         kernel_sizes: list[int],
         shuffles: tuple[int, ...] = (),
-        last_relu: bool = False,
     ) -> None:
         super().__init__()
         self.shuffles = shuffles
-        self.last_relu = last_relu
         sizes = list(zip(channels[:-1], channels[1:], kernel_sizes, strict=True))
         self.layers = nn.ModuleList(
             FixedPointConv2d(c_in // 4 if i - 1 in shuffles else c_in, c_out, k)
@@ -154,6 +152,6 @@ class FixedPointNet(nn.Module):
             x = layer(x)
             if i in self.shuffles:
                 x = F.pixel_shuffle(x, 2)
-            if i < len(layers) - 1 or self.last_relu:
+            if i < len(layers) - 1:
                 x = x.relu()
         return x

@@ -22,8 +22,9 @@ from sprdiff.training.stages import STAGES
 # Settings by preset and stage, where those of the tiny preset, which are the defaults, would not do.
 RECIPES = Path(__file__).parent / "recipes"
 
-StageName = Enum("StageName", {name: name for name in STAGES}, type=str)
-PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)
+# Members that are known when it runs; mypy wants to read them.
+StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
+PresetName = Enum("PresetName", {name: name for name in PRESETS}, type=str)  # type: ignore[misc]
 
 
 def unpack(checkpoint: Path, run: Path) -> None:
@@ -115,6 +116,8 @@ def main(
         raise typer.BadParameter(
             f"The {stage.value} stage can train {known} alone; not {', '.join(sorted(strange))}."
         )
+    if taught is not None and not build.follows_teacher:
+        raise typer.BadParameter(f"The {stage.value} stage follows no teacher; leave out --taught.")
     options = StageOptions(frozenset(without or ()), frozenset(only or ()), backbones, taught)
     if start is not None:
         unpack(start, out)

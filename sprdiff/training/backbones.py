@@ -16,7 +16,8 @@ def feature_network(name: str, folder: Path | None = None) -> nn.Module:
 
     Args:
         name: of an architecture whose weights expect that range, such as ``tf_efficientnet_lite0``.
-        folder: with ``{name}.safetensors``; without it, timm fetches the weights from the Hugging Face Hub.
+        folder: with ``{name}.safetensors``, for machines without a network; without it, timm fetches the
+            weights through ``huggingface_hub``, which has time limits and a cache of its own.
     Raises:
         WeightsError: the weights are not there, or cannot be fetched.
     """

@@ -169,12 +169,15 @@ class DiffusionStage(RestorationStage):
     name = "diffusion"
     settings: DiffusionSettings
     settings_type = DiffusionSettings
+    follows_teacher = True
     ablations = ("semantic_tokens", "pixel_features", "coarse")
 
     def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
         self.lessons = None
         if self.settings.teacher:
-            self.lessons = Lessons(folder, options.taught, self.settings.crop, self.settings.qualities)
+            self.lessons = Lessons(folder, options.taught, self.settings)
+        elif options.taught is not None:
+            raise SettingsError("With teacher=false no taught pictures are looked at; leave out --taught.")
         trained = {}
         for name in TRAINED:
             begun = (folder / name).exists()
@@ -198,11 +201,11 @@ class DiffusionStage(RestorationStage):
             frozen,
             CodecPreview.load(folder),
             criterion,
-            self.lessons and self.lessons.scale(data),
+            self.lessons.scale(data) if self.lessons else None,
             self._scheduler(config, folder),
             self.settings,
             options.without,
-            self.lessons and self.lessons.teaching,
+            self.lessons.teaching if self.lessons else None,
         )
 
     def _scheduler(self, config: ModelConfig, folder: Path) -> DDPMScheduler:

@@ -67,6 +67,29 @@ class ProjectedDiscriminator(nn.Module):
         return [head(f, c).float() for head, f, c in zip(heads, features, coarse, strict=True)]
 
 
+class DiscriminatorObjective(nn.Module):
+    """The discriminator's own loss, as one module whose forward several processes can share.
+
+    Args:
+        discriminator: trained by it.
+    """
+
+    def __init__(self, discriminator: ProjectedDiscriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, fake: Features, coarse: Features) -> Tensor:
+        """How badly pictures are told apart.
+
+        Args:
+            real: originals (B, 3, H, W) in [-1, 1].
+            fake, coarse: features of the pictures that were made, and of the coarse ones.
+        """
+        with torch.no_grad():
+            features = self.discriminator.features(real)
+        return hinge_loss(self.discriminator(features, coarse), self.discriminator(fake, coarse))
+
+
 def hinge_loss(real: list[Tensor], fake: list[Tensor]) -> Tensor:
     """The discriminator's loss (arXiv:1705.02894), the mean over its heads."""
     losses = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]

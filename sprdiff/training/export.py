@@ -23,7 +23,6 @@ def main(
     max_shard_size: Annotated[
         str, typer.Option(help="Of a file with weights. Above 10 MB a Space takes it through LFS alone.")
     ] = "9MB",
-    bit_price: Annotated[float, typer.Option(help="Of the encoder's symbol search.")] = 0.0,
 ) -> None:
     """Collect a run's parts into a checkpoint that SPRDiffPipeline.from_pretrained loads."""
     parts = {}
@@ -35,7 +34,7 @@ def main(
                 initialize(parts[name])
         else:
             parts[name] = load_part(name, run)
-    pipeline = SPRDiffPipeline(**parts, bit_price=bit_price)
+    pipeline = SPRDiffPipeline(**parts)
     for part in pipeline.components.values():
         if hasattr(part, "half"):
             part.half()

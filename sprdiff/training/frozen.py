@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from sprdiff.encoders.semantic import semantic_features
 from sprdiff.encoders.vae import encode_latents, vae_features
+from sprdiff.files import write_file
 from sprdiff.parts import load_part
 
 CODEC_PARTS = ("vae", "distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "coarse")
@@ -83,6 +85,12 @@ class CodecPreview(nn.Module):
         coarse = self.parts["coarse"]
         x_coarse = coarse.linear(y_hat) if linear else coarse(y_hat, quality)
         return x_coarse.float().clamp(-1, 1)
+
+
+def save_weights(module: nn.Module, file: Path) -> None:
+    """The state of a module that is no part of a checkpoint, as a whole file or none."""
+    file.parent.mkdir(exist_ok=True)
+    write_file(file, save({key: value.contiguous() for key, value in module.state_dict().items()}))
 
 
 def round_to_levels(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from pydoc_data import topics
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -40,11 +41,12 @@ def _window(image: Image.Image, random: np.random.Generator) -> None:
     width, height = image.size
     for _ in range(random.integers(2, 6)):
         left, top = random.integers(-width // 4, width), random.integers(-height // 4, height)
-        box = (left, top, left + random.integers(20, width), top + random.integers(16, height))
+        right, bottom = left + random.integers(20, width), top + random.integers(16, height)
+        box = (int(left), int(top), int(right), int(bottom))
         outline = _colour(random) if random.random() < 0.4 else None
-        draw.rounded_rectangle(tuple(map(int, box)), int(random.integers(0, 9)), _colour(random), outline)
+        draw.rounded_rectangle(box, int(random.integers(0, 9)), _colour(random), outline)
         if random.random() < 0.7:
-            _write(image, random, tuple(map(int, box)))
+            _write(image, random, box)
 
 
 def _drawing(image: Image.Image, random: np.random.Generator) -> None:
@@ -91,11 +93,11 @@ def _write(image: Image.Image, random: np.random.Generator, box: tuple[int, int,
     """Lines of running text over a box, in a colour that can be read on what is there."""
     draw = ImageDraw.Draw(image)
     left, top, right, bottom = box
-    middle = tuple(
+    column, row = (
         min(max(value, 0), side - 1)
         for value, side in zip(((left + right) // 2, (top + bottom) // 2), image.size, strict=True)
     )
-    light = sum(image.getpixel(middle)) > 3 * 127
+    light = sum(cast("tuple[int, int, int]", image.getpixel((column, row)))) > 3 * 127
     ink = tuple(random.integers(0, 90, 3) if light else random.integers(165, 256, 3))
     if random.random() < 0.4:
         ink = (0, 0, 0) if light else (255, 255, 255)

@@ -19,15 +19,20 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
+from sprdiff.errors import SettingsError
 from sprdiff.layers.blocks import conv3x3, zero_init
 from sprdiff.layers.klt import to_blocks
 from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.training.data import Crops, Place, Source, TaughtBatch, TaughtCrops, taught_pictures
 from sprdiff.training.qualities import QualityRange
+from sprdiff.training.restoration import RestorationSettings
 from sprdiff.training.settings import Decay, Settings, Share, Side, Zoom
 from sprdiff.training.stage import Stage, StageOptions, to_device
 from sprdiff.training.teacher_stage import Teaching
+
+# What decides of which pictures crops are taken.
+MADE = ("max_zoom", "min_zoom", "turned", "tint", "graphics", "sources", "qualities")
 
 
 class ImitationSettings(Settings):
@@ -84,37 +89,41 @@ class Lessons:
     Args:
         folder: of the run, whose teacher is asked.
         taught: of a teacher's pictures; none to ask the teacher.
-        crop: side of the crops.
-        qualities: at which the teacher is asked.
+        settings: of the stage: its crops, and the qualities at which the teacher is asked.
     Attributes:
         source: of batches with what was taught; none where :meth:`batch` takes crops of photographs.
     Raises:
+        SettingsError: pictures are given, which are as they are, and a setting would have others.
         WeightsError: neither are there pictures, nor has the teacher stage been trained.
     """
 
-    def __init__(self, folder: Path, taught: Path | None, crop: int, qualities: QualityRange) -> None:
-        self.crop = crop
-        self.qualities = qualities
+    def __init__(
+        self, folder: Path, taught: Path | None, settings: ImitationSettings | RestorationSettings
+    ) -> None:
+        self.crop = settings.crop
+        self.qualities = settings.qualities
+        if taught is not None:
+            _check_made(settings)
         self.teaching = Teaching.load(folder) if taught is None else None
         self.source: TaughtCrops | None = None
         if taught is not None:
             paths, held_out = taught_pictures(taught)
-            self.source = TaughtCrops(paths, crop)
-            self.held_out = TaughtCrops(held_out, crop).batch(48)
+            self.source = TaughtCrops(paths, self.crop)
+            self.held_out = TaughtCrops(held_out, self.crop).batch(48)
 
     def scale(self, data: Crops) -> FeatureScale:
         """Of the teacher's features, over 48 crops."""
         if self.source is not None:
             return FeatureScale.measure(self.source.batch(48).features)
         x = data.batch(48)
-        return FeatureScale.measure(self.teaching(x, self.qualities.draw(len(x), x.device)).features)
+        return FeatureScale.measure(self._ask(x, self.qualities.draw(len(x), x.device)).features)
 
     def batch(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> TaughtBatch:
         """A batch of the source, with all that was taught, on the device."""
         if isinstance(crops, Tensor):
             x = to_device(crops, accelerator)
             with accelerator.autocast():
-                return self.teaching(x, self.qualities.draw(len(x), x.device))
+                return self._ask(x, self.qualities.draw(len(x), x.device))
         return taught_to(crops, accelerator.device)
 
     def examine(self, images: list[Tensor]) -> TaughtBatch:
@@ -124,7 +133,22 @@ class Lessons:
             return taught_to(self.held_out, device)
         x = torch.cat([each[..., : self.crop, : self.crop] for each in images])
         with torch.autocast(device.type, torch.bfloat16):
-            return self.teaching(x, torch.full((len(x),), 150.0, device=device))
+            return self._ask(x, torch.full((len(x),), 150.0, device=device))
+
+    def _ask(self, x: Tensor, quality: Tensor) -> TaughtBatch:
+        assert self.teaching is not None, "the pictures are made already"
+        return self.teaching(x, quality)
+
+
+def _check_made(settings: ImitationSettings | RestorationSettings) -> None:
+    """Passes where no setting asks for pictures unlike those that are made already."""
+    default = type(settings)()
+    changed = [name for name in MADE if getattr(settings, name) != getattr(default, name)]
+    if changed:
+        raise SettingsError(
+            f"With --taught the pictures are made already: {', '.join(changed)} would have no effect. What "
+            "they are made of, python -m sprdiff.training.teacher is told."
+        )
 
 
 def taught_to(batch: TaughtBatch, device: torch.device) -> TaughtBatch:
@@ -189,9 +213,10 @@ class ImitationStage(Stage):
     name = "imitation"
     settings: ImitationSettings
     settings_type = ImitationSettings
+    follows_teacher = True
 
     def build(self, config: ModelConfig, folder: Path, data: Crops, options: StageOptions) -> None:
-        self.lessons = Lessons(folder, options.taught, self.settings.crop, self.settings.qualities)
+        self.lessons = Lessons(folder, options.taught, self.settings)
         begun = (folder / "conditions").exists()
         conditions = load_part("conditions", folder) if begun else build_part("conditions", config)
         scale = self.lessons.scale(data)

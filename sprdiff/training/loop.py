@@ -139,9 +139,14 @@ class Training:
         )
         self.ema.to(accelerator.device)
         optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+            self.parameters,
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.objective, self.optimizer = accelerator.prepare(stage.objective, optimizer)
+        self.trained = (self.objective, *stage.prepare(accelerator))
         self.clock = _Clock([tuple(p.shape) for p in self.parameters])
         for item in [self.clock, self.ema, *stage.extra_state().values()]:
             accelerator.register_for_checkpointing(_Plain(item))
@@ -149,62 +154,67 @@ class Training:
         out.mkdir(parents=True, exist_ok=True)
         if accelerator.is_main_process:
             settings.write(out / f"{stage.name}.yaml")
+            _recover(self.state)
+        accelerator.wait_for_everyone()
         accelerator.init_trackers(stage.name, _flat(settings.model_dump()))
         if schedule.resume and self.state.exists():
             accelerator.load_state(str(self.state))
             self.ema.to(accelerator.device)  # its state comes from the CPU
             self._say(f"{stage.name}: resumed at step {self.clock.step}, minute {self.clock.minutes:.1f}")
+        self.validated = self.saved = self.clock.step
 
     @property
     def state(self) -> Path:
         """Folder of the resumable state."""
         return self.out / "state" / self.stage.name
 
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is taken, or the ceiling reached."""
+        return self.clock.step >= self.settings.steps or self._out_of_time()
+
     def run(self) -> None:
         """Train to the end of the schedule, or its ceiling, validate and save."""
-        stage, schedule, clock = self.stage, self.schedule, self.clock
-        accelerator = self.accelerator
-        batches = stream(
+        batches = self.batches()
+        self.stage.objective.train()
+        with self._progress() as progress:
+            steps = self.settings.steps
+            task = progress.add_task(self.stage.name, total=steps, completed=self.clock.step, logs="")
+            shown = 0.0
+            while not self.finished:
+                self._track(self.step(batches))
+                if time.monotonic() - shown > 1:
+                    progress.update(task, completed=self.clock.step, logs=self.logs())
+                    shown = time.monotonic()
+                self.after_step()
+        if self.clock.step > self.validated:
+            self.validate()
+        if self.clock.step > self.saved or not self.state.exists():
+            self.save()
+        self.accelerator.end_training()
+
+    def batches(self) -> Iterator[Any]:
+        """This process's batches, from the step at which the run is."""
+        return stream(
             self.source,
             self.share,
             self.settings.seed,
-            first_step=clock.step * self.settings.accumulate,
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            workers=schedule.workers,
+            first_step=self.clock.step * self.settings.accumulate,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+            workers=self.schedule.workers,
         )
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[logs]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(),
-        )  # fmt: skip
-        stage.objective.train()
-        shown = 0.0
-        saved = validated = clock.step
-        with Progress(*columns, console=self.console, disable=not accelerator.is_main_process) as bar:
-            task = bar.add_task(stage.name, total=self.settings.steps, completed=clock.step, logs="")
-            while clock.step < self.settings.steps and not self._out_of_time():
-                values = self.step(batches)
-                if schedule.tracker and clock.step % schedule.log_every == 0:
-                    rate = self.optimizer.param_groups[0]["lr"]
-                    accelerator.log({**values, "learning_rate": rate}, step=clock.step)
-                if time.monotonic() - shown > 1:
-                    bar.update(task, completed=clock.step, logs=self.logs())
-                    shown = time.monotonic()
-                if clock.step % schedule.validate_every == 0:
-                    self._say(self.logs())
-                    self.validate()
-                    validated = clock.step
-                if clock.step % schedule.save_every == 0:
-                    self.save()
-                    saved = clock.step
-        if clock.step > validated:
+
+    def after_step(self) -> None:
+        """Validate and save, where that is due."""
+        if self.clock.step % self.schedule.validate_every == 0:
+            self._say(self.logs())
             self.validate()
-        if clock.step > saved or not self.state.exists():
+        if self.clock.step % self.schedule.save_every == 0:
             self.save()
-        accelerator.end_training()
 
     def step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
-        """One step of the optimizer, from the next batches of the stage's source.
+        """One step of the optimizers, from the next batches of the stage's source.
 
         Gives the losses, of the last batch where a step takes several, and the gradient's norm.
         """
@@ -216,7 +226,7 @@ class Training:
             factor = learning_rate_factor(progress, settings.decay_from)
             group["lr"] = settings.learning_rate * warmup * factor
         for _ in range(settings.accumulate):
-            with self.accelerator.accumulate(self.objective):
+            with self.accelerator.accumulate(*self.trained):
                 values = self._pass(next(batches), progress)
         clock.step += 1
         clock.minutes += (time.monotonic() - started) / 60
@@ -249,21 +259,24 @@ class Training:
 
     def save(self) -> None:
         """The stage's parts with EMA weights, and the resumable state; a kill leaves the last one whole."""
-        temporary = self.state.with_name(self.state.name + ".tmp")
+        temporary = _beside(self.state, ".tmp")
         if self.accelerator.is_main_process:
             self.state.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(temporary))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             with self._averaged():
                 self.stage.save(self.out)
-            old = self.state.with_name(self.state.name + ".old")
+            old = _beside(self.state, ".old")
             if self.state.exists():
+                shutil.rmtree(old, ignore_errors=True)
                 os.replace(self.state, old)
             os.replace(temporary, self.state)
             shutil.rmtree(old, ignore_errors=True)
         self.accelerator.wait_for_everyone()
+        self.saved = self.clock.step
 
     def validate(self) -> None:
         """Measure the EMA weights on held-out pictures, and add the rows to the table."""
@@ -287,6 +300,20 @@ class Training:
             self._write(rows)
             self._show(rows, pictures)
         self.accelerator.wait_for_everyone()
+        self.validated = self.clock.step
+
+    def _progress(self) -> Progress:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[logs]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        return Progress(*columns, console=self.console, disable=not self.accelerator.is_main_process)
+
+    def _track(self, values: dict[str, Tensor]) -> None:
+        """Give the tracker a step's losses, where that is due."""
+        if self.schedule.tracker and self.clock.step % self.schedule.log_every == 0:
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.accelerator.log({**values, "learning_rate": rate}, step=self.clock.step)
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         moment = {
@@ -343,6 +370,17 @@ class Training:
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
             self.console.print(text)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
+
+
+def _recover(state: Path) -> None:
+    """Put back what a kill between the two renames of :meth:`Training.save` left under another name."""
+    old = _beside(state, ".old")
+    if old.exists() and not state.exists():
+        os.replace(old, state)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str | bool]:

@@ -20,7 +20,7 @@ SCALE = 4
 # At how many depths of its trunk, equally far apart, it shows what it has made so far.
 STAGES = 4
 # In ncnn's files the weights of a layer follow one of these: half or single precision.
-PRECISIONS = {0x01306B47: np.float16, 0: np.float32}
+PRECISIONS: dict[int, type[np.floating]] = {0x01306B47: np.float16, 0: np.float32}
 
 
 class DenseBlock(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,21 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
-from sprdiff.training.discriminator import Features, ProjectedDiscriminator, generator_loss, hinge_loss
+from sprdiff.training.discriminator import (
+    DiscriminatorObjective,
+    Features,
+    ProjectedDiscriminator,
+    generator_loss,
+)
+from sprdiff.training.frozen import save_weights
 from sprdiff.training.losses import PerceptualLoss, flat_error, grid_error, structure_loss
 from sprdiff.training.qualities import QualityRange
-from sprdiff.training.settings import Group, Settings, Share, Side, Zoom
+from sprdiff.training.settings import Decay, Group, Settings, Share, Side, Zoom
 from sprdiff.training.stage import Stage, StageOptions, learning_rate_factor
 from sprdiff.training.transform_stages import psnr_db
 
@@ -49,13 +57,17 @@ class AdversarySettings(Group):
     Attributes:
         network: of timm, through whose features it sees.
         share: its gradient on a picture, as a share of that of the perceptual loss: left alone it takes over.
+        channels: of its heads.
         learning_rate: its peak.
+        betas: of its AdamW.
         starts, ramp: shares of the stage's steps after which it counts, and in which its weight rises.
     """
 
     network: str = "tf_efficientnet_lite0"
     share: NonNegativeFloat = 0.8
+    channels: PositiveInt = 64
     learning_rate: PositiveFloat = 3e-4
+    betas: tuple[Decay, Decay] = (0.0, 0.9)
     starts: float = 0.03
     ramp: PositiveFloat = 0.05
 
@@ -203,14 +215,31 @@ class RestorationStage(Stage):
         """The stage's losses, with an adversary that goes on where an earlier run's stopped."""
         settings = self.settings.adversary
         network = feature_network(settings.network, options.backbones)
-        adversary = ProjectedDiscriminator(network, data.batch(32))
+        adversary = ProjectedDiscriminator(network, data.batch(32), settings.channels)
         criterion = PictureLoss(adversary, self.settings)
         if (folder / ADVERSARY_FILE).exists():
             adversary.load_state_dict(load_file(folder / ADVERSARY_FILE))
             criterion.course.adversary_starts = 0.0
         self.heads = [*adversary.heads.parameters(), *adversary.pixels.parameters()]
-        self.optimizer = torch.optim.AdamW(self.heads, lr=settings.learning_rate, betas=(0.0, 0.9))
+        self.discriminator: nn.Module = DiscriminatorObjective(adversary)
+        self.optimizer = torch.optim.AdamW(self.heads, lr=settings.learning_rate, betas=settings.betas)
         return criterion
+
+    def prepare(self, accelerator: Accelerator) -> tuple[nn.Module, ...]:
+        # What does not learn as this is called is not averaged over processes; in the objective heads do not.
+        with self._learning_heads():
+            self.discriminator, self.optimizer = accelerator.prepare(self.discriminator, self.optimizer)
+        return (self.discriminator,)
+
+    @contextlib.contextmanager
+    def _learning_heads(self) -> Iterator[None]:
+        for parameter in self.heads:
+            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for parameter in self.heads:
+                parameter.requires_grad_(False)
 
     def after_step(self, accelerator: Accelerator, batch: Pictures, progress: float) -> dict[str, Tensor]:
         """The discriminator's step, on the pictures that the generator's step made."""
@@ -218,29 +247,20 @@ class RestorationStage(Stage):
         criterion.course.turn += accelerator.sync_gradients
         if batch.fake is None:
             return {}
-        adversary = criterion.adversary
-        for parameter in self.heads:
-            parameter.requires_grad_(True)
-        with accelerator.autocast():
-            with torch.no_grad():
-                real = adversary.features(batch.x)
-            loss = hinge_loss(adversary(real, batch.coarse), adversary(batch.fake, batch.coarse))
-        accelerator.backward(loss)
+        with self._learning_heads():
+            with accelerator.autocast():
+                loss = self.discriminator(batch.x, batch.fake, batch.coarse)
+            accelerator.backward(loss)
         if accelerator.sync_gradients:
-            for parameter in self.heads:
-                # The heads are no part of what accelerate has prepared: their gradients are averaged here.
-                parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
             factor = learning_rate_factor(progress, settings.decay_from)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.adversary.learning_rate * factor
             self.optimizer.step()
             self.optimizer.zero_grad()
-        for parameter in self.heads:
-            parameter.requires_grad_(False)
         return {"adversary": loss}
 
     def extra_state(self) -> dict[str, Any]:
-        return {"adversary_optimizer": self.optimizer, "course": self.objective.criterion.course}
+        return {"course": self.objective.criterion.course}
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
         """What coarse and final picture are like at three qualities, averages over pictures."""
@@ -280,9 +300,7 @@ class RestorationStage(Stage):
 
     def save(self, folder: Path) -> None:
         """The adversary: no part of a checkpoint; a later run goes on with it."""
-        state = self.objective.criterion.adversary.state_dict()
-        (folder / ADVERSARY_FILE).parent.mkdir(exist_ok=True)
-        save_file({key: value.contiguous() for key, value in state.items()}, folder / ADVERSARY_FILE)
+        save_weights(self.objective.criterion.adversary, folder / ADVERSARY_FILE)
 
 
 def gradient_energy(x: Tensor) -> float:

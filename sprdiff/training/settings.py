@@ -51,6 +51,7 @@ class Settings(Group):
         warmup_steps: in which it rises.
         decay_from: the share of the steps after which it falls, to 2 %.
         ema_decay: of the averaged weights, which are what is saved.
+        betas, weight_decay: of AdamW (arXiv:1711.05101).
         gradient_clip: the largest norm of a step's gradient.
         seed: of the initial weights, the order of the data, and everything random in the stage.
         mixed_precision: ``bf16``, or ``no`` for single precision. Not ``fp16``: the adversary's gradients
@@ -71,6 +72,8 @@ class Settings(Group):
     warmup_steps: NonNegativeInt = 100
     decay_from: Decay = 0.6
     ema_decay: Decay = 0.998
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    weight_decay: NonNegativeFloat = 1e-4
     gradient_clip: PositiveFloat = 0.5
     seed: int = 0
     mixed_precision: Literal["bf16", "no"] = "bf16"

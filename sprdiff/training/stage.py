@@ -51,12 +51,14 @@ class Stage(ABC):
             the total under ``loss``.
         ablations, separable: what the stage can be trained without, and which of its parts alone; see
             :class:`StageOptions`.
+        follows_teacher: whether ``StageOptions.taught`` is for it.
     """
 
     name: str
     settings_type: type[Settings]
     ablations: tuple[str, ...] = ()
     separable: tuple[str, ...] = ()
+    follows_teacher: bool = False
     objective: nn.Module
 
     def __init__(
@@ -87,6 +89,13 @@ class Stage(ABC):
             turned=settings.turned,
             tint=settings.tint,
         )
+
+    def prepare(self, accelerator: Accelerator) -> tuple[nn.Module, ...]:
+        """Have accelerate prepare what is trained beside the objective, and its optimizer; gives the modules.
+
+        Their states become part of the run's; a batch is shared with them as with the objective.
+        """
+        return ()
 
     def before_step(self, accelerator: Accelerator, crops: Any) -> Any:
         """The objective's batch, for example with what frozen parts make of the crops (B, 3, H, W)."""

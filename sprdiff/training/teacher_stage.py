@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from pydantic import PositiveFloat, PositiveInt
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sprdiff.config import ModelConfig
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, TaughtBatch
-from sprdiff.training.frozen import CodecPreview, Frozen, round_to_levels
+from sprdiff.training.frozen import CodecPreview, Frozen, round_to_levels, save_weights
 from sprdiff.training.real_esrgan import NAME, RealESRGAN
 from sprdiff.training.restoration import (
     AdversarySettings,
@@ -146,5 +146,4 @@ class TeacherStage(RestorationStage):
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        state = self.objective.trained["teacher"].state_dict()
-        save_file({key: value.contiguous() for key, value in state.items()}, folder / TEACHER_FILE)
+        save_weights(self.objective.trained["teacher"], folder / TEACHER_FILE)

@@ -121,8 +121,8 @@ class VAEStage(Stage):
         if published("vae", config, folder):
             raise SettingsError("The vae of this preset is a published one, and stays as it is.")
         self.vae = build_part("vae", config)
-        config = self.vae.config
-        self.vae.init_from_klt(*block_statistics(data, config.stride, config.latent_channels))
+        sizes = self.vae.config
+        self.vae.init_from_klt(*block_statistics(data, sizes.stride, sizes.latent_channels))
         self.objective = VAEObjective(self.vae, self.settings)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
@@ -223,6 +223,7 @@ class CodecObjective(nn.Module):
 
 
 class _RateDistortionStage(Stage):
+    trained: dict[str, nn.Module]
     validated = (0, 50, 100, 130, 160, 200, 255)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
