@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,8 +42,29 @@ def compare(
     figure: Annotated[
         bool, typer.Option("--figure", help="Also figure.png and figure.pdf for slides.")
     ] = False,
+    slide: Annotated[Literal["16:9", "4:3"], typer.Option(help="Shape of the figure.")] = "16:9",
+    figure_metrics: Annotated[
+        str | None, typer.Option(help="Metrics in the figure, of those measured; at most four by default.")
+    ] = None,
+    flicker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also an animation of original, coarse, final and a baseline: a name that ends in .apng, "
+            ".gif or .mp4 (by ffmpeg).",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="The baseline in the animation; the best one by default."),
+    ] = None,
     crop: Annotated[
-        str | None, typer.Option(help="Part the figure magnifies: left,top,right,bottom from 0 to 1.")
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H",
+            help="Part in pixels that the figure magnifies and the animation shows; by default the figure "
+            "magnifies where methods differ most, and the animation shows all.",
+        ),
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Also report.html, one page with a slider.")] = False,
     as_zip: Annotated[bool, typer.Option("--zip", help="Also comparison.zip with all of it.")] = False,
@@ -53,12 +74,13 @@ def compare(
 ) -> None:
     """Compare methods on images at the same number of bytes.
 
-    sprdiff compare photo.png --bpp 0.03 -o comparison --figure --html
+    sprdiff compare photo.png --bpp 0.03 -o comparison --figure --html --flicker flicker.gif
     """
     check_bpp(bpp)
     part = None if crop is None else [number(value) for value in split(crop)]
-    if part is not None and not figure:
-        raise SettingsError("--crop is for --figure.")
+    _check_use("--crop", part, "--figure and --flicker", figure or flicker is not None)
+    _check_use("--figure-metrics", figure_metrics, "--figure", figure)
+    _check_use("--against", against, "--flicker", flicker is not None)
     folders = _folders(paths, out)
     check_folder(out)
     check_new([folder / "results.json" for folder in folders.values()], force)
@@ -66,7 +88,9 @@ def compare(
     with console.progress_bar() as progress:
         progress(0.0, "Loading the libraries")
         from sprdiff.comparison.compare import check_metrics
-        from sprdiff.comparison.exports import check_crop, write_exports
+        from sprdiff.comparison.crops import crop_of_pixels
+        from sprdiff.comparison.exports import write_exports
+        from sprdiff.comparison.flicker import check_flicker
         from sprdiff.comparison.folder import write_comparison
         from sprdiff.images import load_image
         from sprdiff.methods import check_methods, needs_pipeline
@@ -75,8 +99,15 @@ def compare(
         for path, folder in folders.items():
             if path.resolve().parent == folder.resolve() and path.stem in {"original", *method_ids}:
                 raise SettingsError(f"A picture in {folder} would overwrite the input {path.name}.")
-        if part is not None:
-            check_crop(part)
+        shown = None if figure_metrics is None else _subset(split(figure_metrics), metric_ids, "--metrics")
+        if flicker is not None:
+            check_flicker(flicker)
+        if against is not None:
+            _subset([against], method_ids, "--methods")
+        # Before the first picture is coded: a crop that does not lie in the last one is found now.
+        crops = {
+            path: None if part is None else crop_of_pixels(part, load_image(path).size) for path in folders
+        }
         pipeline = load_pipeline(model, progress) if needs_pipeline(method_ids) else None
         for index, (path, folder) in enumerate(folders.items()):
 
@@ -93,7 +124,18 @@ def compare(
                 source=path.name,
                 progress=report,
             )
-            exports = write_exports(record, folder, crop=part, figure=figure, html=html, as_zip=as_zip)
+            exports = write_exports(
+                record,
+                folder,
+                figure=figure,
+                slide=slide,
+                metrics=shown,
+                flicker=flicker,
+                baseline=against,
+                crop=crops[path],
+                html=html,
+                as_zip=as_zip,
+            )
             records.append(record | ({"exports": [file.name for file in exports]} if exports else {}))
     lines = []
     for record, folder in zip(records, folders.values(), strict=True):
@@ -104,6 +146,20 @@ def compare(
         lines.append(f"Written to {folder}")
     shown = records[0] if len(records) == 1 else {"files": records}
     console.show(shown, "\n".join(lines), as_json=as_json)
+
+
+def _check_use(option: str, value: object, others: str, used: bool) -> None:
+    """Passes if the option is not given, or what it is for is."""
+    if value is not None and not used:
+        raise SettingsError(f"{option} is for {others}.")
+
+
+def _subset(ids: list[str], known: list[str], option: str) -> list[str]:
+    """The ids, all of them among those of another option."""
+    for each in ids:
+        if each not in known:
+            raise SettingsError(f"{each!r} is not among those of {option}: {', '.join(known)}.")
+    return ids
 
 
 def _folders(paths: list[Path], out: Path) -> dict[Path, Path]:

@@ -6,8 +6,8 @@ make the same figure, and no picture in it is anything but a decoded file.
 
 from __future__ import annotations
 
+import functools
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from sprdiff.comparison.crops import Crop, check_crop, free_corner, pixel_box, telling_crop
+from sprdiff.comparison.layout import CROP_RATIOS, LENS, Box, Cell, arrange, in_corner
 from sprdiff.comparison.record import Record, best_text, facts, value_text
 from sprdiff.errors import SettingsError
 from sprdiff.files import write_file
@@ -22,98 +24,120 @@ from sprdiff.metrics import METRICS
 from sprdiff.metrics.rate import max_bytes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-Crop = tuple[float, float, float, float]
-"""Left, top, right, bottom as shares of the sides, in [0, 1]."""
-
-WIDTH_INCHES, HEIGHT_INCHES, DPI = 40 / 3, 7.5, 300
-MARGIN, GAP = 0.45, 0.28  # inches
-TITLE, FOOT, CAPTION = 0.66, 0.3, 0.98  # inches
-NARROWEST = 2.3  # inches: two metrics fit side by side into a caption
-MIN_CROP = 8  # pixels
+SLIDES = {"16:9": (40 / 3, 7.5), "4:3": (10.0, 7.5)}
+"""Width and height in inches by name: what PowerPoint, Keynote and Impress call a slide."""
+DPI = 300
+MARGIN, TITLE, FOOT = 0.45, 0.7, 0.36  # inches
+DEFAULT_METRICS = ("psnr-rgb", "ms-ssim-rgb", "lpips-alex", "dists")
+"""In captions, where more than four were measured and none was chosen."""
 _INK, _SOFT, _ACCENT = "#171717", "#5c5c5c", "#b5330c"
 _SHORT = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM", "ms-ssim-y": "MS-SSIM luma", "lpips-alex": "LPIPS"}
-_IN_CAPTION = ("psnr-rgb", "ms-ssim-rgb", "lpips-alex", "dists")
-_LENS = 0.44  # height of the magnifier over that of the picture
+_SMALLEST, _LARGEST = 8.5, 11.5  # points; captions grow with their columns
+_NAME = 1.25  # of a caption's size
+_LEADING = 1.42 / 72  # inches from line to line, for each point
+
+Style = Mapping[str, Any]
+Line = list[tuple[float, str, Style]]
+"""Offset in inches, text and style of each word."""
 
 
-def check_crop(crop: Sequence[float]) -> Crop:
-    """The crop, if it is one.
-
-    Raises:
-        SettingsError: not four numbers, or not left < right and top < bottom within the picture.
-    """
-    numbers = [float(value) for value in crop if isinstance(value, int | float) and math.isfinite(value)]
-    if len(numbers) != 4 or len(crop) != 4:
-        raise SettingsError("A crop is four numbers from 0 to 1: left, top, right, bottom.")
-    left, top, right, bottom = numbers
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise SettingsError(f"The crop {left:g},{top:g},{right:g},{bottom:g} does not lie in the picture.")
-    return left, top, right, bottom
-
-
-def busiest_crop(image: Image.Image, share: float = 0.25) -> Crop:
-    """The part of the picture with the most detail, ``share`` of its sides: what a codec finds hardest."""
-    side = 64
-    grey = np.asarray(image.convert("L").resize((side, side), Image.Resampling.BOX), dtype=np.float64)
-    detail = np.abs(np.diff(grey, axis=0))[:, :-1] + np.abs(np.diff(grey, axis=1))[:-1]
-    window = round(share * side)
-    sums = np.lib.stride_tricks.sliding_window_view(detail, (window, window)).sum((2, 3))
-    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    return left / side, top / side, (left + window) / side, (top + window) / side
-
-
-def draw(record: Record, folder: Path, *, crop: Sequence[float] | None = None) -> Figure:
-    """The figure, 16 : 9.
+def draw(
+    record: Record,
+    folder: Path,
+    *,
+    crop: Sequence[float] | None = None,
+    slide: str = "16:9",
+    metrics: Sequence[str] | None = None,
+) -> Figure:
+    """The figure.
 
     Args:
         record: what ``results.json`` holds.
         folder: of the pictures it names.
-        crop: the part to magnify; the busiest one without it.
+        crop: the part to magnify; that in which the methods differ most without it.
+        slide: a key of ``SLIDES``.
+        metrics: ids of those in the captions; see ``shown_metrics``.
     Raises:
-        SettingsError: there is no result, or the crop is none.
+        SettingsError: there is no result, the crop is none, or a slide or metric is unknown.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not record["results"]:
-        raise SettingsError("There is no result to draw.")
-    with Image.open(folder / record["original"]) as original:
-        first = original.convert("RGB")
-    crop = busiest_crop(first) if crop is None else check_crop(crop)
-    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="white")
-    FigureCanvasAgg(figure)  # which can say how long a text is
-    budget = max_bytes(record["target_bpp"], record["width"], record["height"])
-    about = (
-        f"{record['width']} × {record['height']}, at most {record['target_bpp']:.3g} bpp ({budget:,} bytes)"
-    )
-    top = HEIGHT_INCHES - 0.52
-    beside = _text(figure, WIDTH_INCHES - MARGIN, top, about, size=12, color=_SOFT, align="right")
-    title = _text(figure, MARGIN, top, record["source"] or "Comparison", size=18, weight="bold")
-    _shorten(title, WIDTH_INCHES - 2 * MARGIN - GAP - _length(beside))
-
     rows = list(record["results"])
-    best = {metric: best_text(rows, metric) for metric in _IN_CAPTION}
-    boxes = _layout(len(rows) + 1, record["width"] / record["height"])
-    for place, (left, bottom, width, height) in enumerate(boxes):
-        row = rows[place - 1] if place else None
-        axes = figure.add_axes(
-            (left / WIDTH_INCHES, bottom / HEIGHT_INCHES, width / WIDTH_INCHES, height / HEIGHT_INCHES)
-        )
-        if row is None:
-            _draw_picture(axes, first, crop)
-        else:
-            with Image.open(folder / row["picture"]) as picture:
-                _draw_picture(axes, picture.convert("RGB"), crop)
-        _caption(figure, left, bottom, row, best, room=max(width, NARROWEST) + 0.5 * GAP)
+    if not rows:
+        raise SettingsError("There is no result to draw.")
+    width, height = check_slide(slide)
+    shown = shown_metrics(record, metrics)
+    if crop is not None:
+        crop = check_crop(crop)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)  # which can say how long a text is
+    writer = _Writer(figure)
+    _draw_header(writer, record)
+
+    best = {metric: best_text(rows, metric) for metric in shown}
+    captions = [_original_words(record)] + [_words(row, best) for row in rows]
+
+    @functools.cache
+    def lines(room: float) -> list[list[Line]]:
+        return writer.wrap(captions, room)
+
+    size = (record["width"], record["height"])
+    ratios = CROP_RATIOS if crop is None else (_ratio(crop, size),) * 2
+    cells, slot = arrange(
+        len(captions),
+        size[0] / size[1],
+        ratios,
+        (MARGIN, FOOT + 0.08, width - 2 * MARGIN, height - TITLE - FOOT - 0.08),
+        lambda room: (
+            max(writer.end(line, _size(room)) for caption in lines(room) for line in caption),
+            max(map(len, lines(room))) * _size(room) * _LEADING + 0.1,
+        ),
+    )
+    pictures = [_read(folder / name) for name in (record["original"], *(row["picture"] for row in rows))]
+    if crop is None:
+        ratio, lens = cells[0].crop[2] / cells[0].crop[3], LENS if cells[0].within else 0.0
+        crop = telling_crop(pictures[0], pictures[1:], ratio, lens=lens)
+    if cells[0].within:
+        cells = [in_corner(cell, free_corner(crop, LENS)) for cell in cells]
+    for picture, caption, cell in zip(pictures, lines(slot), cells, strict=True):
+        _draw_pictures(figure, picture, crop, cell)
+        writer.caption(caption, cell, _size(slot))
     foot = "Every picture is decoded from a real file; bpp = 8 × its bytes / (width × height). SPRDiff"
     if record.get("fingerprint"):
         foot += f", model {record['fingerprint'][:12]}"
-    _text(figure, MARGIN, 0.2, foot + ".", size=7.5, color=_SOFT)
+    writer.text(MARGIN, 0.2, foot + ".", size=8, color=_SOFT)
     return figure
+
+
+def check_slide(slide: str) -> tuple[float, float]:
+    """Width and height of a slide in inches.
+
+    Raises:
+        SettingsError: an unknown name.
+    """
+    if slide not in SLIDES:
+        raise SettingsError(f"Unknown slide {slide!r}; known are {', '.join(SLIDES)}.")
+    return SLIDES[slide]
+
+
+def shown_metrics(record: Record, metrics: Sequence[str] | None) -> list[str]:
+    """The chosen metrics; without a choice all that were measured, or of more than four the usual ones.
+
+    Raises:
+        SettingsError: a chosen one was not measured.
+    """
+    measured = [metric for metric in METRICS if any(metric in row["metrics"] for row in record["results"])]
+    if metrics is None:
+        usual = [metric for metric in DEFAULT_METRICS if metric in measured]
+        return measured if len(measured) <= len(DEFAULT_METRICS) else usual
+    for metric in metrics:
+        if metric not in measured:
+            raise SettingsError(f"The figure cannot show {metric!r}; measured were {', '.join(measured)}.")
+    return list(dict.fromkeys(metrics))
 
 
 def write_figure(figure: Figure, stem: Path) -> list[Path]:
@@ -131,163 +155,197 @@ def write_figure(figure: Figure, stem: Path) -> list[Path]:
     return written
 
 
-def _layout(count: int, ratio: float) -> list[tuple[float, float, float, float]]:
-    """Left, bottom, width, height in inches of each picture: the grid that makes them largest.
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
-    No column is narrower than a caption, though its pictures may be.
-    """
-    room_x = WIDTH_INCHES - 2 * MARGIN
-    room_y = HEIGHT_INCHES - TITLE - FOOT - 0.15
-    best: tuple[float, int, int] = (0.0, 1, 1)
-    for columns in range(1, count + 1):
-        lines = math.ceil(count / columns)
-        width = (room_x - (columns - 1) * GAP) / columns
-        if columns == 1 or width >= NARROWEST:
-            height = min(width / ratio, (room_y - lines * CAPTION) / lines)
-            best = max(best, (height, -lines, columns))
-    height, _, columns = best
-    lines = math.ceil(count / columns)
-    width = height * ratio
-    slot = max(width, NARROWEST)
-    used_x = columns * slot + (columns - 1) * GAP
-    # Where much is left, columns are spread over the slide.
-    step = (room_x + GAP) / columns if used_x < 0.8 * room_x else slot + GAP
-    left = MARGIN + max(0.0, (room_x - (columns - 1) * step - slot) / 2)
-    top = HEIGHT_INCHES - TITLE - max(0.0, (room_y - lines * (height + CAPTION)) / 2)
-    return [
-        (
-            left + (place % columns) * step,
-            top - (place // columns) * (height + CAPTION) - height,
-            width,
-            height,
+
+def _ratio(crop: Crop, size: tuple[int, int]) -> float:
+    left, top, right, bottom = pixel_box(crop, size)
+    return (right - left) / (bottom - top)
+
+
+def _size(room: float) -> float:
+    """Points of a caption's letters in a column of so many inches."""
+    return min(_LARGEST, max(_SMALLEST, 3.4 * room))
+
+
+def _draw_header(writer: _Writer, record: Record) -> None:
+    budget = max_bytes(record["target_bpp"], record["width"], record["height"])
+    about = (
+        f"{record['width']} × {record['height']}, at most {record['target_bpp']:.3g} bpp ({budget:,} bytes)"
+    )
+    top, right = writer.height - 0.5, writer.width - MARGIN
+    title = " ".join(str(record["source"]).split()) or "Comparison"
+    writer.text(right, top, about, size=13, color=_SOFT, align="right")
+    room = right - MARGIN - 0.3 - writer.length(about, 13, "normal")
+    writer.text(MARGIN, top, writer.shorten(title, 20, room), size=20, weight="bold")
+
+
+def _draw_pictures(figure: Figure, image: Image.Image, crop: Crop, cell: Cell) -> None:
+    """The whole with a frame around the crop, and the crop."""
+    box = pixel_box(crop, image.size)
+    part = image.crop(box)
+    _draw_image(figure, cell.picture, image, frame=box)
+    _draw_image(figure, cell.crop, part, frame=(0, 0, *part.size))
+
+
+def _draw_image(figure: Figure, place: Box, image: Image.Image, *, frame: tuple[int, int, int, int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((place[0] / width, place[1] / height, place[2] / width, place[3] / height))
+    axes.set_axis_off()
+    shown = image
+    pixels = (max(1, round(place[2] * DPI)), max(1, round(place[3] * DPI)))
+    if image.width > pixels[0]:
+        shown = image.resize(pixels, Image.Resampling.LANCZOS)
+    # Enlarged pixels stay squares: nobody should take smoothing for a property of a codec.
+    axes.imshow(
+        np.asarray(shown),
+        extent=(0, image.width, image.height, 0),
+        interpolation="nearest",
+        aspect="auto",
+    )
+    left, top, right, bottom = frame
+    whole = (right - left, bottom - top) == image.size
+    # Clipped, so that nothing of a frame lies beyond its picture.
+    for colour, line in ((_ACCENT, 2.4),) if whole else (("white", 2.8), (_ACCENT, 1.5)):
+        patch = Rectangle(
+            (left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=line
         )
-        for place in range(count)
+        axes.add_patch(patch)
+        patch.set_clip_path(axes.patch)
+    axes.set_xlim(0, image.width)
+    axes.set_ylim(image.height, 0)
+
+
+def _original_words(record: Record) -> list[list[tuple[str, Style]]]:
+    return [
+        [("Original", {"weight": "bold"})],
+        [(f"{record['width']} × {record['height']} pixels", {})],
     ]
 
 
-def _draw_picture(axes: Axes, image: Image.Image, crop: Crop) -> None:
-    """A picture, a frame around the crop, and the crop enlarged in the corner that is farthest from it."""
-    width, height = image.size
-    axes.imshow(np.asarray(image), interpolation="antialiased", aspect="auto")
-    axes.set_axis_off()
-    left, top = math.floor(crop[0] * width), math.floor(crop[1] * height)
-    right = max(left + MIN_CROP, math.ceil(crop[2] * width))
-    bottom = max(top + MIN_CROP, math.ceil(crop[3] * height))
-    part = image.crop((left, top, right, bottom))
-    across = _LENS * height * part.width / part.height
-    lens_width, lens_height = min(across, 0.6 * width), min(across, 0.6 * width) * part.height / part.width
-    x = width - lens_width if left + right < width else 0.0
-    y = height - lens_height if top + bottom < height else 0.0
-    # Pixels stay squares: nobody should take smoothing for a property of a codec.
-    axes.imshow(
-        np.asarray(part),
-        extent=(x, x + lens_width, y + lens_height, y),
-        interpolation="nearest",
-        aspect="auto",
-        zorder=3,
-    )
-    for x0, y0, w, h in ((left, top, part.width, part.height), (x, y, lens_width, lens_height)):
-        for colour, line in (("white", 2.6), (_ACCENT, 1.3)):
-            axes.add_patch(_frame(x0, y0, w, h, colour, line))
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-
-
-def _frame(x: float, y: float, width: float, height: float, colour: str, line: float) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line, zorder=4)
-
-
-def _caption(
-    figure: Figure,
-    left: float,
-    bottom: float,
-    row: Mapping[str, Any] | None,
-    best: Mapping[str, str | None],
-    *,
-    room: float,
-) -> None:
+def _words(row: Mapping[str, Any], best: Mapping[str, str | None]) -> list[list[tuple[str, Style]]]:
     """Name, bytes and bpp, and the metrics; the best value of each is bold."""
-    if row is None:
-        _text(figure, left, bottom - 0.2, "Original", size=13, weight="bold")
-        return
-    ours = row["method"].startswith("sprdiff")
-    name = _text(
-        figure, left, bottom - 0.2, row["label"], size=13, weight="bold", color=_ACCENT if ours else _INK
-    )
-    _shorten(name, room)
+    colour = _ACCENT if row["method"].startswith("sprdiff") else _INK
     *parts, last = facts(row).split(", ")
-    y = _flow(
-        figure, left, bottom - 0.41, [(f"{part},", {}) for part in parts] + [(last, {})], room, gap=0.05
-    )
-    words = []
-    for metric in _IN_CAPTION:
+    groups: list[list[tuple[str, Style]]] = [
+        [(" ".join(row["label"].split()), {"weight": "bold", "color": colour})],
+        [(f"{part},", {}) for part in parts] + [(last, {})],
+    ]
+    numbers: list[tuple[str, Style]] = []
+    for metric, best_value in best.items():
         text = value_text(row, metric)
-        if text is not None:
-            unit = " dB" if METRICS[metric].unit == "dB" else ""
-            weight = "bold" if text == best[metric] and not row["over_budget"] else "normal"
-            shown = f"{_SHORT.get(metric, METRICS[metric].label)} {text}{unit}"
-            words.append((shown, {"weight": weight, "color": _SOFT}))
-    _flow(figure, left, y - 0.18, words, room, gap=0.12)
+        if text is None:
+            continue
+        unit = " dB" if METRICS[metric].unit == "dB" else ""
+        is_best = text == best_value and not row["over_budget"]
+        style = {"weight": "bold", "color": _INK} if is_best else {"color": _SOFT}
+        numbers.append((f"{_SHORT.get(metric, METRICS[metric].label)} {text}{unit}", style))
+    return [*groups, numbers] if numbers else groups
 
 
-def _flow(
-    figure: Figure,
-    left: float,
-    y: float,
-    words: Sequence[tuple[str, dict[str, str]]],
-    room: float,
-    *,
-    gap: float,
-) -> float:
-    """Words beside each other, in lines of ``room`` inches; gives the height of the last line."""
-    x = left
-    for word, style in words:
-        drawn = _text(figure, x, y, word, size=9.6, **style)
-        long = _length(drawn)
-        if x > left and x + long > left + room:
-            x, y = left, y - 0.17
-            drawn.set_position((x / WIDTH_INCHES, y / HEIGHT_INCHES))
-        x += long + gap
-    return y
+class _Writer:
+    """Texts at inches from the lower left corner of a figure, and how long they are."""
 
+    def __init__(self, figure: Figure) -> None:
+        from matplotlib.font_manager import FontProperties
 
-def _length(text: Text) -> float:
-    """Inches."""
-    figure = text.get_figure(root=True)
-    return text.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
+        self._figure = figure
+        self._font = FontProperties
+        self.width, self.height = (float(side) for side in figure.get_size_inches())
 
+    def length(self, text: str, size: float, weight: str) -> float:
+        """Inches."""
+        renderer = self._figure.canvas.get_renderer()
+        width, _, _ = renderer.get_text_width_height_descent(
+            text, self._font(size=size, weight=weight), ismath=False
+        )
+        return width / self._figure.dpi
 
-def _shorten(text: Text, room: float) -> None:
-    """Leave out as much of the middle as does not fit into ``room`` inches."""
-    whole = text.get_text()
-    for left in range(len(whole) - 1, 0, -1):
-        if _length(text) <= room:
-            return
-        half = left // 2
-        text.set_text(f"{whole[: left - half]}…{whole[len(whole) - half :]}")
+    def shorten(self, text: str, size: float, room: float) -> str:
+        """The text in bold letters, without as much of its middle as does not fit into ``room`` inches."""
+        shown = text
+        for left in range(len(text) - 1, 0, -1):
+            if self.length(shown, size, "bold") <= room:
+                break
+            half = left // 2
+            shown = f"{text[: left - half].rstrip()}…{text[len(text) - half :].lstrip()}"
+        return shown
 
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: float,
+        weight: str = "normal",
+        color: str = _INK,
+        align: str = "left",
+    ) -> Text:
+        """Text on a base line; it is never mathematics."""
+        return self._figure.text(
+            x / self.width,
+            y / self.height,
+            text,
+            fontsize=size,
+            fontweight=weight,
+            color=color,
+            ha=align,
+            va="baseline",
+            parse_math=False,
+        )
 
-def _text(
-    figure: Figure,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: float,
-    weight: str = "normal",
-    color: str = _INK,
-    align: str = "left",
-) -> Text:
-    """Text at inches from the lower left corner of the slide."""
-    return figure.text(
-        x / WIDTH_INCHES,
-        y / HEIGHT_INCHES,
-        text.replace("$", r"\$"),
-        fontsize=size,
-        fontweight=weight,
-        color=color,
-        ha=align,
-        va="baseline",
-    )
+    def wrap(
+        self, captions: Sequence[Sequence[Sequence[tuple[str, Style]]]], room: float
+    ) -> list[list[Line]]:
+        """The lines of each caption in ``room`` inches: a group begins a line, and goes on where it has to.
+
+        Bytes and bpp stand beside the name if there is room for that in all captions.
+        """
+        size = _size(room)
+        measured = []
+        for name, *groups in captions:
+            (label, style), name_size = name[0], _NAME * size
+            label = self.shorten(label, name_size, room)
+            first: Line = [(0.0, label, {**style, "size": name_size})]
+            rest = [self._flow(group, room, size) for group in groups]
+            measured.append((first, self.length(label, name_size, "bold") + 0.14, rest))
+        beside = all(
+            len(rest[0]) == 1 and start + self.end(rest[0][0], size) <= room for _, start, rest in measured
+        )
+        wrapped = []
+        for first, start, rest in measured:
+            if beside:
+                first = first + [(start + x, word, style) for x, word, style in rest[0][0]]
+                rest = rest[1:]
+            wrapped.append([first, *(line for group in rest for line in group)])
+        return wrapped
+
+    def caption(self, lines: Sequence[Line], cell: Cell, size: float) -> None:
+        """The lines under a cell's pictures."""
+        left, top = cell.caption
+        for number, line in enumerate(lines):
+            y = top - (number + 0.95) * size * _LEADING - 0.04
+            for x, word, style in line:
+                self.text(left + x, y, word, **{"size": size, **style})
+
+    def end(self, line: Line, size: float) -> float:
+        """Inches from the beginning of the line."""
+        x, word, style = line[-1]
+        return x + self.length(word, style.get("size", size), style.get("weight", "normal"))
+
+    def _flow(self, words: Sequence[tuple[str, Style]], room: float, size: float) -> list[Line]:
+        lines: list[Line] = [[]]
+        x = 0.0
+        for word, style in words:
+            long = self.length(word, size, style.get("weight", "normal"))
+            if lines[-1] and x + long > room:
+                lines.append([])
+                x = 0.0
+            lines[-1].append((x, word, style))
+            x += long + (0.35 if word.endswith(",") else 1.0) * size / 72
+        return lines

@@ -19,7 +19,7 @@ from sprdiff.errors import SettingsError
 from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.desk import Desk, Picture
 from sprdiff.ui.sessions import Session
-from sprdiff.ui.takeaway import make_figure
+from sprdiff.ui.takeaway import make_figure, make_flicker
 
 EXAMPLES = bundled("assets/examples")
 EXAMPLE_TITLES = {
@@ -183,6 +183,13 @@ def _wire_run(desk: Desk, tab: CompareTab) -> None:
             value = make_figure(session, (event._data or {}).get("crop"))
         yield value, handlers.status_html(None, texts.FIGURE_READY)
 
+    def on_flicker(event: gr.EventData, request: gr.Request) -> Iterator[tuple]:
+        yield gr.skip(), handlers.status_html(0.5, texts.ANIMATING)
+        with handlers.clear_errors():
+            session = desk.sessions.of(request.session_hash)
+            value = make_flicker(session, (event._data or {}).get("crop"))
+        yield value, handlers.status_html(None, texts.FLICKER_READY)
+
     def on_pair(first: str | None, second: str | None, request: gr.Request) -> tuple[str, str] | None:
         return handlers.slider_pair(desk.sessions.of(request.session_hash), first, second)
 
@@ -192,6 +199,8 @@ def _wire_run(desk: Desk, tab: CompareTab) -> None:
     tab.stop.click(on_stop, None, None, queue=False, **parts.QUIET)
     drawing = tab.viewer.figure(on_figure, None, [tab.viewer, tab.status], **parts.QUIET)
     drawing.failure(lambda: handlers.status_html(None, ""), None, tab.status, **parts.QUIET)
+    animating = tab.viewer.flicker(on_flicker, None, [tab.viewer, tab.status], **parts.QUIET)
+    animating.failure(lambda: handlers.status_html(None, ""), None, tab.status, **parts.QUIET)
     gr.on([tab.left.input, tab.right.input], on_pair, [tab.left, tab.right], tab.pair, **parts.QUIET)
 
 

@@ -226,6 +226,7 @@ def viewer_value(
     bundle: dict[str, Any] | None = None,
     page: dict[str, Any] | None = None,
     figure: Sequence[dict[str, Any]] = (),
+    flicker: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """What the viewer draws.
 
@@ -240,6 +241,7 @@ def viewer_value(
         bundle: a zip of everything that is shown.
         page: the same as one HTML file.
         figure: PNG and PDF for slides.
+        flicker: the animations that were made, GIF first.
     """
     return {
         "panels": list(panels),
@@ -252,5 +254,6 @@ def viewer_value(
         "bundle": bundle,
         "page": page,
         "figure": list(figure),
+        "flicker": list(flicker),
         "columns": metric_columns(),
     }

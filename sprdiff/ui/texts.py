@@ -70,7 +70,9 @@ BITS_LEGEND = (
 )
 DRAWING = "Drawing the figure"
 FIGURE_READY = "The figure is ready below the table."
-NOTHING_TO_TAKE = "Compare something first; a figure is made of a finished comparison."
+ANIMATING = "Making the animation"
+FLICKER_READY = "The animation is ready below the table."
+NOTHING_TO_TAKE = "Compare something first; figures and animations are made of a finished comparison."
 BUSY = "Waiting for another run to finish"
 WAITING = "Others were first: number {number} in the line"
 FULL = "{count} runs are waiting already, as many as may; try again in a few minutes."

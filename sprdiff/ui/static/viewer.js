@@ -11,7 +11,7 @@ const LENS_SCALE = 4;
 
 const view = { zoom: 1, x: 0.5, y: 0.5 };
 const state = { mode: "grid", current: null, a: null, b: null, cut: 50, flick: false, lens: false, overlay: null, chosen: new Set() };
-const NOTHING = { panels: [], size: [1, 1], pending: [], missing: [], figure: [], columns: [], title: "", settings: "" };
+const NOTHING = { panels: [], size: [1, 1], pending: [], missing: [], figure: [], flicker: [], columns: [], title: "", settings: "" };
 let shown = NOTHING;
 const cards = new Map();
 let bitsImage = null;
@@ -462,26 +462,38 @@ const drawTake = () => {
   const box = find(".v-take");
   box.hidden = !shown.bundle;
   if (!shown.bundle) return;
-  const draw = make("button", "v-draw", shown.figure.length ? "Draw the figure again" : "Draw a figure for slides");
-  draw.type = "button";
-  draw.addEventListener("click", () => {
-    draw.disabled = true;
-    trigger("figure", { crop: viewedCrop() });
+  const buttons = [
+    ["figure", shown.figure.length ? "Draw the figure again" : "Draw a figure for slides"],
+    ["flicker", shown.flicker.length ? "Make the animation again" : "Make an animation"],
+  ].map(([event, text]) => {
+    const button = make("button", "v-draw", text);
+    button.type = "button";
+    button.dataset.makes = event;
+    button.addEventListener("click", () => {
+      button.disabled = true;
+      trigger(event, { crop: viewedCrop() });
+    });
+    return button;
   });
-  const links = [draw];
-  const names = { png: "Figure as PNG, 300 dpi", pdf: "Figure as PDF" };
-  for (const file of shown.figure) links.push(download(file, names[nameOf(file).split(".").pop()], nameOf(file)));
+  const links = [];
+  const names = {
+    png: "Figure as PNG, 300 dpi", pdf: "Figure as PDF",
+    gif: "Animation as GIF", apng: "Animation as APNG", mp4: "Animation as MP4",
+  };
+  for (const file of [...shown.figure, ...shown.flicker])
+    links.push(download(file, names[nameOf(file).split(".").pop()], nameOf(file)));
   links.push(download(shown.page, "Report as one HTML page", "Report as one HTML page, with its own slider"));
   links.push(download(shown.bundle, "Everything as one zip", "Everything as one zip: pictures, files and numbers"));
-  for (const link of links.slice(1)) link.removeAttribute("aria-label");
-  find(".v-take-links").replaceChildren(...links);
-  const figure = find(".v-figure"), picture = shown.figure[0];
-  figure.hidden = !picture;
-  if (!picture) return;
-  figure.href = picture.url;
-  figure.download = nameOf(picture);
-  figure.firstElementChild.src = picture.url;
-  figure.firstElementChild.alt = "The figure: every picture with a magnified part, bytes and metrics";
+  for (const link of links) link.removeAttribute("aria-label");
+  find(".v-take-links").replaceChildren(...buttons, ...links);
+  for (const [of, picture] of [["figure", shown.figure[0]], ["flicker", shown.flicker[0]]]) {
+    const figure = find('.v-figure[data-of="' + of + '"]');
+    figure.hidden = !picture;
+    if (!picture) continue;
+    figure.href = picture.url;
+    figure.download = nameOf(picture);
+    figure.firstElementChild.src = picture.url;
+  }
 };
 
 // Every byte of the file as one cell, its value as lightness; the first cells are the header.
