@@ -95,6 +95,7 @@ class SPRDiffPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         check_prediction(scheduler)
+        latent_codec.check_sums()
         self.decoding_settings = DecodingSettings(**(decoding or {}))
         latest = max(self.decoding_settings.start_timesteps)
         if latest >= scheduler.config.num_train_timesteps:
