@@ -118,10 +118,11 @@ def seam_ratio(pixels: np.ndarray) -> float | None:
 def _axis_ratio(pixels: np.ndarray, axis: int) -> float | None:
     import numpy as np
 
-    from sprdiff.layers.tiling import GRID, OVERLAP, TILE, spans
+    from sprdiff.config import GRID, DecodingSettings
+    from sprdiff.layers.tiling import spans
 
     length = pixels.shape[axis]
-    tiles = spans(-(-length // GRID) * GRID, TILE, OVERLAP)
+    tiles = spans(-(-length // GRID) * GRID, DecodingSettings.tile, DecodingSettings.overlap)
     borders = sorted({place for span in tiles for place in span if 0 < place < length})
     if not borders:
         return None

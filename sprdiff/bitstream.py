@@ -3,7 +3,7 @@
     offset  size    field
     0       1       0xD5
     1       1       0x50 | version, version in 1..15, now 1
-    2       2       first two bytes of the SHA-256 fingerprint of the checkpoint
+    2       2       first two bytes of the SHA-256 fingerprint of the checkpoint (sprdiff.fingerprint)
     4       1       quality, 0 (smallest) to 255 (best)
     5       1 or 2  width of the original in pixels, 1..16383, LEB128: seven bits a byte, low bits first
     +       1 or 2  height, likewise
@@ -96,32 +96,37 @@ def pack(quality: int, width: int, height: int, payload: bytes, fingerprint: byt
     return body + _checksum(body, fingerprint)
 
 
-def unpack(data: bytes, fingerprint: bytes) -> tuple[Header, bytes]:
+def unpack(data: bytes, fingerprint: bytes, *former: bytes) -> tuple[Header, bytes]:
     """The header and the payload of a whole, unaltered stream of the checkpoint with this fingerprint.
 
     Args:
         data: the stream, nothing before or after it.
         fingerprint: SHA-256 digest of the loaded checkpoint, 32 bytes.
+        former: what the same checkpoint's digest was in streams made earlier, where it was another one.
     Raises:
         BitstreamError: not a stream, of a newer version or another checkpoint, truncated, damaged, or of a
             size outside the limits. All is checked before anything is allocated for the picture.
-        ValueError: ``fingerprint`` is not 32 bytes.
+        ValueError: a fingerprint is not 32 bytes.
     """
-    _check_fingerprint(fingerprint)
+    for each in (fingerprint, *former):
+        _check_fingerprint(each)
     _check_start(data)
-    found, expected = data[2 : 2 + _PREFIX_BYTES].hex(), fingerprint[:_PREFIX_BYTES].hex()
-    if found != expected:
+    found = data[2 : 2 + _PREFIX_BYTES]
+    named = [each for each in (fingerprint, *former) if each[:_PREFIX_BYTES] == found]
+    if not named:
         raise BitstreamError(
-            f"This stream was made by another checkpoint: it names {found}, the loaded one is {expected}."
+            f"This stream was made by another checkpoint: it names {found.hex()}, the loaded one is "
+            f"{fingerprint[:_PREFIX_BYTES].hex()}."
         )
     # Before the sizes are read: a damaged size should be reported as damage.
     body = data[:-_CHECKSUM_BYTES]
-    if _checksum(body, fingerprint) != data[-_CHECKSUM_BYTES:]:
+    sealed = [each for each in named if _checksum(body, each) == data[-_CHECKSUM_BYTES:]]
+    if not sealed:
         raise BitstreamError(
             "This stream is damaged: its checksum does not match, so bytes were changed, lost or added."
         )
     width, height, payload_start = _read_size(data)
-    return Header(data[4], width, height, bytes(fingerprint)), bytes(body[payload_start:])
+    return Header(data[4], width, height, bytes(sealed[0])), bytes(body[payload_start:])
 
 
 def read_header(data: bytes) -> StreamInfo:

@@ -122,7 +122,8 @@ def load_arguments(folder: Path, named: str | Path) -> dict[str, Any]:
             raise WeightsError(f"{named}: part {name} is a {found}, not a {' or '.join(known)}.")
     try:
         parts = {name: load_part(name, folder) for name in PART_CLASSES}
-        return parts | {"bit_price": float(index.get("bit_price", 0.0))}
+        settings = {key: index.get(key) for key in ("decoding", "former_fingerprints")}
+        return parts | settings | {"bit_price": float(index.get("bit_price", 0.0))}
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(f"{named} cannot be loaded: {error}") from error
 

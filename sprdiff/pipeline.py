@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from sprdiff import bitstream
+from sprdiff.config import DecodingSettings
 from sprdiff.diffusion.denoiser import check_prediction, denoise
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
@@ -30,7 +30,8 @@ from sprdiff.encoders.vae import (
     vae_features,
 )
 from sprdiff.encoders.zoo import ZooEncoder
-from sprdiff.errors import BitstreamError, SettingsError
+from sprdiff.errors import BitstreamError, SettingsError, WeightsError
+from sprdiff.fingerprint import checkpoint_digest, weights_digest
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
 from sprdiff.layers.tiling import run_tiled
@@ -45,8 +46,6 @@ from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateBreakdown, StreamInfo
 from sprdiff.weights import HubOptions, resolve
 
-PADDING = 64
-NOISE_SEED = 0
 # Of the time of a decode, as measured on a CPU.
 COARSE_SHARE = 0.25
 
@@ -70,6 +69,10 @@ class SPRDiffPipeline(DiffusionPipeline):
         unet, scheduler: the diffusion model.
         bit_price: squared error, in quantizer steps, worth one bit when symbols are chosen; 0 rounds to the
             nearest, which serves the embedded checkpoint best (docs/experiments.md).
+        decoding: as :class:`sprdiff.config.DecodingSettings`; what is not named is its default.
+        former_fingerprints: what streams of this checkpoint carried before, each with the fingerprint with
+            which it means the same. An entry for another fingerprint than this one's is of no effect, so a
+            changed configuration does not read old streams wrongly.
     """
 
     def __init__(
@@ -84,9 +87,19 @@ class SPRDiffPipeline(DiffusionPipeline):
         unet: UNet2DConditionModel,
         scheduler: DDPMScheduler,
         bit_price: float = 0.0,
+        decoding: Mapping[str, Any] | None = None,
+        former_fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         check_prediction(scheduler)
+        latent_codec.check_sums()
+        self.decoding_settings = DecodingSettings(**(decoding or {}))
+        latest = max(self.decoding_settings.start_timesteps)
+        if latest >= scheduler.config.num_train_timesteps:
+            raise WeightsError(
+                f"The latest start timestep is {latest}, and the scheduler has "
+                f"{scheduler.config.num_train_timesteps}."
+            )
         self.register_modules(
             vae=vae,
             distortion_encoder=distortion_encoder,
@@ -98,7 +111,11 @@ class SPRDiffPipeline(DiffusionPipeline):
             unet=unet,
             scheduler=scheduler,
         )
-        self.register_to_config(bit_price=bit_price)
+        self.register_to_config(
+            bit_price=bit_price,
+            decoding=asdict(self.decoding_settings),
+            former_fingerprints=dict(former_fingerprints or {}),
+        )
         for part in self._modules_by_name().values():
             # Channels last: convolutions on a CPU are a tenth faster so.
             part.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -145,7 +162,12 @@ class SPRDiffPipeline(DiffusionPipeline):
         check_source(named, revision, hub)
 
         # 2. Parts, and their fingerprint before they are rounded
-        pipeline = cls(**load_arguments(resolve(named, revision, **hub), named))
+        arguments = load_arguments(resolve(named, revision, **hub), named)
+        pipeline = cls(**arguments)
+        if arguments["former_fingerprints"] is None:
+            # Saved before configurations counted: its streams carry the digest of the weights alone.
+            former = weights_digest(pipeline.components).hex()
+            pipeline.register_to_config(former_fingerprints={former: pipeline.fingerprint})
         pipeline._digest()
         for name, part in pipeline._modules_by_name().items():
             # Not part.to, which diffusers' models have replaced by one that warns without a reason.
@@ -170,12 +192,14 @@ class SPRDiffPipeline(DiffusionPipeline):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over every weight and table of the checkpoint, hexadecimal.
-
-        Taken over half-precision values, in which checkpoints are stored, so that loading and saving
-        again does not change it.
-        """
+        """SHA-256 over all that decides symbols and pictures, hexadecimal; see :mod:`sprdiff.fingerprint`."""
         return self._digest().hex()
+
+    @property
+    def readable_fingerprints(self) -> tuple[str, ...]:
+        """Of the streams that this checkpoint reads: its own, then those that it had before."""
+        own = self.fingerprint
+        return (own, *(old for old, new in self.config.former_fingerprints.items() if new == own))
 
     # -- both ways ------------------------------------------------------------------------------------
 
@@ -286,8 +310,8 @@ class SPRDiffPipeline(DiffusionPipeline):
     @torch.no_grad()
     def analyze(self, image: Image.Image, *, on_step: OnStep | None = None) -> Tensor:
         """y (1, M, H/16, W/16) of an RGB picture, its sides padded to multiples of 64."""
-        x = pad_to_multiple(to_tensor(image), PADDING).to(self.device) * 2 - 1
-        (y,) = run_tiled(self._analyze_tile, [(x, 1)], [DistortionEncoder.stride], on_step=on_step)
+        x = pad_to_multiple(to_tensor(image), self.decoding_settings.padding).to(self.device) * 2 - 1
+        (y,) = self._run_tiled(self._analyze_tile, [(x, 1)], [DistortionEncoder.stride], on_step=on_step)
         return y
 
     def _analyze_tile(self, x: Tensor) -> tuple[Tensor]:
@@ -328,7 +352,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         y_hat = self.latent_codec.dequantize(symbols, header.quality)  # (1, M, H/16, W/16)
 
         # 2. Coarse reconstruction
-        (x_coarse,) = run_tiled(
+        (x_coarse,) = self._run_tiled(
             lambda tile: (self.coarse(tile.to(self.coarse.dtype), quality).float(),),
             [(y_hat, CoarseReconstruction.stride)],
             [1],
@@ -358,8 +382,9 @@ class SPRDiffPipeline(DiffusionPipeline):
         stride = latent_stride(self.vae)
         channels = self.unet.config.out_channels
         shape = (1, channels, x_coarse.shape[-2] // stride, x_coarse.shape[-1] // stride)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED)).to(self.device)
-        (x_hat,) = run_tiled(
+        generator = torch.Generator().manual_seed(self.decoding_settings.noise_seed)
+        noise = torch.randn(shape, generator=generator).to(self.device)
+        (x_hat,) = self._run_tiled(
             lambda *tile: (self._refine_tile(*tile, quality),),
             [(x_coarse, 1), (noise, stride)],
             [1],
@@ -374,8 +399,16 @@ class SPRDiffPipeline(DiffusionPipeline):
         conditions = self.conditions(x_coarse.to(precision), tokens.to(precision)).to(self.unet.dtype)
         latents_hat = encode_latents(self.vae, x_coarse.to(self.vae.dtype)).float()
         # (1, C, H/stride, W/stride)
-        latents = denoise(self.unet, self.scheduler, latents_hat, noise, quality, conditions)
-        return keep_colours(x_coarse, decode_latents(self.vae, latents.to(self.vae.dtype)).float())
+        settings = self.decoding_settings
+        latents = denoise(
+            self.unet, self.scheduler, latents_hat, noise, quality, conditions, settings.start_timesteps
+        )
+        x_hat = decode_latents(self.vae, latents.to(self.vae.dtype)).float()
+        return keep_colours(x_coarse, x_hat, settings.colour_cell)
+
+    def _run_tiled(self, *arguments: Any, on_step: OnStep | None) -> tuple[Tensor, ...]:
+        settings = self.decoding_settings
+        return run_tiled(*arguments, tile=settings.tile, overlap=settings.overlap, on_step=on_step)
 
     # -- looking into a stream ------------------------------------------------------------------------
 
@@ -408,14 +441,15 @@ class SPRDiffPipeline(DiffusionPipeline):
     def _read(self, data: bytes, on_step: OnStep | None = None) -> tuple[bitstream.Header, LatentSymbols]:
         if not isinstance(data, bytes):
             raise SettingsError(f"data must be bytes, got {type(data).__name__}.")
-        header, payload = bitstream.unpack(data, self._digest())
+        header, payload = bitstream.unpack(data, *map(bytes.fromhex, self.readable_fingerprints))
         num_pixels = header.width * header.height
         if num_pixels > self.max_pixels:
             raise BitstreamError(
                 f"This stream is of a picture of {header.width} x {header.height} = {num_pixels:,} pixels; "
                 f"at most {self.max_pixels:,} are decoded here."
             )
-        height, width = (-(-side // PADDING) * PADDING // 16 for side in (header.height, header.width))
+        padding = self.decoding_settings.padding
+        height, width = (-(-side // padding) * padding // 16 for side in (header.height, header.width))
         return header, self.latent_codec.decompress(payload, header.quality, height, width, on_step)
 
     def _info(self, data: bytes, header: bitstream.Header, symbols: LatentSymbols) -> StreamInfo:
@@ -431,13 +465,8 @@ class SPRDiffPipeline(DiffusionPipeline):
 
     def _digest(self) -> bytes:
         if self._fingerprint is None:
-            digest = hashlib.sha256()
-            for name, part in sorted(self._modules_by_name().items()):
-                for key, tensor in sorted(part.state_dict().items()):
-                    digest.update(f"{name}.{key}{tuple(tensor.shape)}".encode())
-                    stored = tensor.half() if tensor.is_floating_point() else tensor
-                    digest.update(stored.cpu().contiguous().numpy().tobytes())
-            self._fingerprint = digest.digest()
+            parts = self.components
+            self._fingerprint = checkpoint_digest(weights_digest(parts), parts, self.decoding_settings)
         return self._fingerprint
 
 

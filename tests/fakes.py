@@ -36,6 +36,7 @@ class FakePipeline:
 
     def __init__(self, fingerprint: str = FINGERPRINT, seconds: float = 0.0) -> None:
         self.fingerprint = fingerprint
+        self.readable_fingerprints = (fingerprint,)
         self.seconds = seconds
         self.max_pixels = bitstream.MAX_PIXELS
         self.calls: Counter[str] = Counter()

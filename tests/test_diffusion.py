@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny import SMALL, small_part
 
-from sprdiff.diffusion.denoiser import START_TIMESTEPS, denoise, initialize, start_timestep
+from sprdiff.config import DecodingSettings
+from sprdiff.diffusion.denoiser import denoise, initialize, start_timestep
 from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.parts import build_part
 from sprdiff.reconstruction.conditions import Conditions
@@ -31,9 +32,9 @@ def inputs() -> dict:
 def test_the_start_falls_with_quality_and_hits_both_ends():
     timesteps = start_timestep(torch.arange(MAX_QUALITY + 1))
     assert timesteps.dtype == torch.int64
-    assert (timesteps[0], timesteps[-1]) == START_TIMESTEPS
+    assert (timesteps[0], timesteps[-1]) == DecodingSettings.start_timesteps
     assert (timesteps.diff() < 0).all()
-    assert start_timestep(torch.tensor([MAX_QUALITY / 2])) == sum(START_TIMESTEPS) // 2
+    assert start_timestep(torch.tensor([MAX_QUALITY / 2])) == sum(DecodingSettings.start_timesteps) // 2
 
 
 def test_an_untrained_denoiser_hands_the_latents_through(scheduler, inputs):

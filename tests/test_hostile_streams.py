@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import make_photo
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny import small_pipeline
 
 from sprdiff import bitstream
@@ -154,6 +155,16 @@ def test_autocast_changes_no_symbol(pipeline, photo):
         assert pipeline.symbols_hash(data) == pipeline.symbols_hash(data)
         inside = pipeline.symbols_hash(data)
     assert inside == pipeline.symbols_hash(data)
+
+
+def test_a_checkpoint_whose_integers_could_be_inexact_is_refused(small, tmp_path):
+    small.save_pretrained(tmp_path)
+    file = next((tmp_path / "latent_codec").glob("*.safetensors"))
+    weights = load_file(file)
+    weights["context.nets.0.layers.1.bias"][3] = 2.0**34
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"layer context\.nets\.0\.layers\.1 .* can come to 1\.801e\+16"):
+        SPRDiffPipeline.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["half", "one layer"])

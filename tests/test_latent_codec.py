@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import copy
 import math
 import random
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
+from compressai.ans import RansDecoder
 from tiny import small_part
 
-from sprdiff.errors import BitstreamError
+from sprdiff.errors import BitstreamError, WeightsError
 from sprdiff.latent_codec.codec import LatentCodec
 from sprdiff.latent_codec.context import checkerboard
 from sprdiff.latent_codec.entropy import EntropyTables, SymbolDecoder, SymbolEncoder
@@ -101,6 +107,115 @@ def test_symbols_survive_coding_in_parts_and_far_out_of_the_tables():
         assert torch.equal(decoder.pop(indexes), symbols)
     bits = sum(float(tables.bits(*part).sum()) for part in parts[:-1])
     assert 0 < len(data) * 8 - bits < 64 + 3 * 64
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_string_of_few_symbols_is_whole_and_stays_in_its_buffer(count):
+    """In a process of its own: compressai's encoder would write before its buffer, and end the process."""
+    code = f"""
+import torch
+from sprdiff.latent_codec.entropy import EntropyTables, SymbolDecoder, SymbolEncoder
+from sprdiff.latent_codec.gaussian import build_tables
+tables = EntropyTables(*build_tables())
+encoder = SymbolEncoder(tables)
+for value in (0, 5, -300):
+    symbols, indexes = torch.full(({count},), value), torch.full(({count},), 63)
+    for _ in range(1000):
+        encoder.push(symbols, indexes)
+        data = encoder.finish()
+    assert torch.equal(SymbolDecoder(tables, data, {count}).pop(indexes), symbols)
+print(len(data))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and int(done.stdout) >= 8, done.stderr
+
+
+def bytes_read(payload: bytes, tables: EntropyTables, index: int, count: int) -> int:
+    """How much of ``payload``, with zeros behind it for ever, ``count`` symbols take: rANS, again."""
+    words = [int.from_bytes(payload[i : i + 4], "little") for i in range(0, len(payload), 4)]
+    place = 2
+    state = words[0] | words[1] << 32
+    row = tables.cdfs[index]
+
+    def refill() -> None:
+        nonlocal state, place
+        if state < 2**31:
+            state = state << 32 | (words[place] if place < len(words) else 0)
+            place += 1
+
+    def digit() -> int:
+        nonlocal state
+        value, state = state & 15, state >> 4
+        refill()
+        return value
+
+    for _ in range(count):
+        low = state & 0xFFFF
+        symbol = bisect.bisect_right(row, low) - 1
+        state = (row[symbol + 1] - row[symbol]) * (state >> 16) + low - row[symbol]
+        refill()
+        if symbol == len(row) - 2:
+            digits = value = digit()
+            while value == 15:
+                value = digit()
+                digits += value
+            for _ in range(digits):
+                digit()
+    return 4 * place
+
+
+def test_zeros_behind_the_string_hold_whatever_it_makes_the_decoder_read(monkeypatch):
+    """Ones, and digits that an encoder would leave out, make it read furthest."""
+    tables = EntropyTables(*build_tables())
+    monkeypatch.setattr("sprdiff.latent_codec.entropy._CHUNK", 64)
+    buffers, asked = [], []
+
+    class Decoder(RansDecoder):
+        def set_stream(self, data: bytes) -> None:
+            buffers.append(len(data))
+            super().set_stream(data)
+
+        def decode_stream(self, indexes, *arguments):
+            asked.append(len(indexes))
+            return super().decode_stream(indexes, *arguments)
+
+    monkeypatch.setattr("sprdiff.latent_codec.entropy.RansDecoder", Decoder)
+    generator = random.Random(3)
+    behind = 0
+    for _ in range(300):
+        pieces = (b"\xff" * 60, b"\xfe\xff\xff\xff", bytes(4), generator.randbytes(4), b"\xff" * 32)
+        payload = b"".join(generator.choices(pieces, k=generator.randrange(2, 40)))
+        if b"\xff" * 64 in payload or len(payload) < 8 or payload[4:8] < b"\0\0\0\1":
+            continue
+        asked.clear()
+        index = generator.choice((1, 30, 63))
+        decoder = SymbolDecoder(tables, payload, 2000)
+        with contextlib.suppress(BitstreamError):
+            decoder.pop(torch.full((2000,), index))
+        read = bytes_read(payload, tables, index, sum(asked))
+        assert read <= buffers[-1] < 2 * len(payload) + 4 * 64 + 2000
+        behind = max(behind, read - len(payload))
+    assert behind > 0, "some must have been read behind their end, or nothing was tried"
+    with pytest.raises(BitstreamError, match="64 bytes of ones in a row"):
+        SymbolDecoder(tables, bytes(8) + b"\xff" * 64, 10)
+
+
+def test_sums_that_could_leave_the_exact_range_are_refused_by_name():
+    part = small_part("latent_codec")
+    part.check_sums()
+    for name, module, value in (
+        ("h_s.net.layers.2", part.h_s.net.layers[2], 2.0**40),
+        ("context.nets.3.layers.0", part.context.nets[3].layers[0], math.nan),
+        ("h_s.quality_bias", part.h_s.quality_bias, 2.0**38),
+        ("z_scale", part.z_scale, -(2.0**40)),
+    ):
+        parameter = module.anchors if hasattr(module, "anchors") else module.bias
+        before = parameter.detach().clone()
+        parameter.data.flatten()[0] = value
+        with pytest.raises(WeightsError, match=rf"layer {re.escape(name)} of the latent codec can come to"):
+            part.check_sums()
+        parameter.data.copy_(before)
+    part.check_sums()
 
 
 @pytest.mark.parametrize("length", [0, 4, 9])

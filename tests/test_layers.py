@@ -9,7 +9,14 @@ import torch
 
 from sprdiff.latent_codec.context import checkerboard
 from sprdiff.layers.blocks import ResidualBlock, Upsample, zero_init
-from sprdiff.layers.fixed_point import FRACTION_BITS, MAX_ACTIVATION, FixedPointConv2d, FixedPointNet
+from sprdiff.layers.fixed_point import (
+    FRACTION_BITS,
+    MAX_ACTIVATION,
+    WEIGHT_BITS,
+    FixedPointConv2d,
+    FixedPointNet,
+    to_fixed,
+)
 from sprdiff.layers.klt import from_blocks, klt, to_blocks
 from sprdiff.layers.quality import MAX_QUALITY, QualityAnchors
 from sprdiff.layers.tiling import run_tiled, spans
@@ -80,9 +87,21 @@ def test_fixed_point_activations_are_clamped():
     assert layer.fixed(torch.full((1, 1, 1, 1), -MAX_ACTIVATION).double()).item() == -MAX_ACTIVATION
 
 
-def test_a_fan_in_too_large_to_be_exact_is_refused():
-    with pytest.raises(ValueError, match="exceeds 131072"):
-        FixedPointConv2d(2**17, 1, 3)
+def test_the_largest_sum_is_reached_by_the_worst_input_and_never_exceeded():
+    torch.manual_seed(1)
+    layer = FixedPointConv2d(3, 5, 3)
+    layer.bias.data.normal_()
+    largest = torch.tensor([2.0**20, 2.0**23, 100.0]).double()
+    bound = layer.largest_sum(largest)
+    weight = to_fixed(layer.weight, WEIGHT_BITS)
+    worst = weight.sign() * largest[None, :, None, None]
+    sums = (weight * worst).sum((1, 2, 3)) + to_fixed(layer.bias, WEIGHT_BITS + FRACTION_BITS).abs()
+    assert float(sums.max()) + 2 ** (WEIGHT_BITS - 1) == bound
+    # Layers behind the first one see clamped values.
+    net = FixedPointNet([3, 8, 4], [3, 1], shuffles=(0,))
+    names, values = zip(*net.largest_sums(largest), strict=True)
+    assert names == ("layers.0", "layers.1")
+    assert values[1] == net.layers[1].largest_sum(torch.full((2,), MAX_ACTIVATION).double())
 
 
 @pytest.mark.parametrize("num_anchors", [2, 3, 6])

@@ -19,7 +19,9 @@ from tiny import small_pipeline
 import sprdiff.pipeline as pipeline_module
 from sprdiff import bitstream
 from sprdiff.comparison.compare import compare
+from sprdiff.config import DecodingSettings
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
+from sprdiff.fingerprint import weights_digest
 from sprdiff.metrics import psnr
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.rate_control import best_within, fill_budget
@@ -131,6 +133,86 @@ def test_a_hostile_payload_with_a_right_checksum_is_survived(small):
             assert str(error)
 
 
+def test_a_changed_configuration_is_another_checkpoint(tmp_path):
+    """Weights alone do not say how a stream is read: neither does a symbol's table, nor the noise."""
+    small = small_pipeline()
+    small.save_pretrained(tmp_path)
+    data = small.compress(make_photo(64, 64), quality=50)
+    for file, change in (
+        ("latent_codec/config.json", lambda config: config.update(skip_index=2)),
+        ("scheduler/scheduler_config.json", lambda config: config.update(beta_end=0.013)),
+        ("semantic_encoder/config.json", lambda config: config.update(layer_norm_eps=1e-5)),
+        ("model_index.json", lambda config: config["decoding"].update(noise_seed=1)),
+        ("model_index.json", lambda config: config["decoding"].update(tile=512)),
+    ):
+        text = (tmp_path / file).read_text()
+        config = json.loads(text)
+        change(config)
+        (tmp_path / file).write_text(json.dumps(config))
+        with pytest.raises(BitstreamError, match="another checkpoint"):
+            SPRDiffPipeline.from_pretrained(tmp_path).decompress(data)
+        (tmp_path / file).write_text(text)
+    assert SPRDiffPipeline.from_pretrained(tmp_path).fingerprint == small.fingerprint
+
+
+def test_settings_that_a_library_adds_do_not_change_the_fingerprint(small, tmp_path):
+    small.save_pretrained(tmp_path)
+    for file in ("unet/config.json", "scheduler/scheduler_config.json", "semantic_encoder/config.json"):
+        config = json.loads((tmp_path / file).read_text())
+        config |= {"_diffusers_version": "9.0", "transformers_version": "9.0"}
+        # As if written by a version that does not know them yet: they are read as their defaults.
+        for key in ("resnet_skip_time_act", "rescale_betas_zero_snr", "use_mask_token"):
+            config.pop(key, None)
+        (tmp_path / file).write_text(json.dumps(config))
+    assert SPRDiffPipeline.from_pretrained(tmp_path).fingerprint == small.fingerprint
+
+
+def test_streams_from_before_configurations_counted_are_read(small, tmp_path):
+    """Their fingerprint is the digest of the weights alone."""
+    former = weights_digest(small.components)
+    data = small.compress(make_photo(64, 64), quality=50)
+    payload = bitstream.unpack(data, bytes.fromhex(small.fingerprint))[1]
+    old = bitstream.pack(50, 64, 64, payload, former)
+    with pytest.raises(BitstreamError, match="another checkpoint"):
+        small.decompress(old)
+    small.save_pretrained(tmp_path / "old")
+    index = json.loads((tmp_path / "old" / "model_index.json").read_text())
+    del index["decoding"], index["former_fingerprints"]
+    (tmp_path / "old" / "model_index.json").write_text(json.dumps(index))
+    again = SPRDiffPipeline.from_pretrained(tmp_path / "old")
+    assert again.symbols_hash(old) == again.symbols_hash(data) == small.symbols_hash(data)
+    # Saved once more it still reads them, but no longer where a configuration has changed since.
+    again.save_pretrained(tmp_path / "new")
+    again = SPRDiffPipeline.from_pretrained(tmp_path / "new")
+    assert again.readable_fingerprints == (small.fingerprint, former.hex())
+    index = json.loads((tmp_path / "new" / "model_index.json").read_text())
+    index["decoding"]["colour_cell"] = 16
+    (tmp_path / "new" / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(BitstreamError, match="another checkpoint"):
+        SPRDiffPipeline.from_pretrained(tmp_path / "new").decompress(old)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"padding": 32}, "padding is a multiple of 64"),
+        ({"tile": 128, "overlap": 128}, "cannot overlap by 128"),
+        ({"colour_cell": 48}, "colour_cell divides 64"),
+        ({"noise_seed": 0.5}, "are integers"),
+        ({"start_timesteps": [1000, 200]}, "latest start timestep is 1000, and the scheduler has 1000"),
+        ({"start_timesteps": [700]}, "2 start timesteps, and here are 1"),
+        ({"stranger": 1}, "stranger"),
+    ],
+)
+def test_decoding_settings_are_checked(small, tmp_path, change, message):
+    small.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index["decoding"] |= change
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(WeightsError, match=message):
+        SPRDiffPipeline.from_pretrained(tmp_path)
+
+
 def test_saving_and_loading_keeps_the_fingerprint_and_the_stream(small, photo, tmp_path):
     small.save_pretrained(tmp_path)
     again = SPRDiffPipeline.from_pretrained(tmp_path)
@@ -178,10 +260,7 @@ def test_large_pictures_are_tiled_with_little_difference(small, monkeypatch):
     photo = make_photo(448, 320)
     data = small.compress(photo, quality=200)
     whole = small.decompress(data)
-    run_tiled = pipeline_module.run_tiled
-    monkeypatch.setattr(
-        pipeline_module, "run_tiled", lambda *a, **k: run_tiled(*a, **k, tile=256, overlap=128)
-    )
+    monkeypatch.setattr(small, "decoding_settings", DecodingSettings(tile=256, overlap=128))
     tiled = small.decompress(data)
     assert tiled.coarse.size == photo.size
     assert psnr(whole.coarse, tiled.coarse) > 35
@@ -332,10 +411,10 @@ def test_the_embedded_checkpoint_is_small_and_holds_no_pickles():
 
 
 def test_golden_stream(pipeline):
-    """The committed stream decodes to the committed symbols; made anew with each checkpoint on purpose."""
+    """A stream of the checkpoint from before configurations counted decodes to the same symbols for ever."""
     golden = json.loads((Path(__file__).parent / "expected" / "golden.json").read_text())
     data = bytes.fromhex(golden["stream"])
-    assert golden["fingerprint"] == pipeline.fingerprint
+    assert golden["fingerprint"] in pipeline.readable_fingerprints[1:]
     assert pipeline.symbols_hash(data) == golden["symbols"]
     info = pipeline.inspect(data)
     assert (info.width, info.height, info.quality) == tuple(golden["header"])

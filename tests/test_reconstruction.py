@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from tiny import SMALL, small_part
 
+from sprdiff.config import DecodingSettings
 from sprdiff.layers.klt import from_blocks, klt, to_blocks
 from sprdiff.parts import build_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor, drop
-from sprdiff.reconstruction.detail import CELL, keep_colours
+from sprdiff.reconstruction.detail import keep_colours
+
+CELL = DecodingSettings.colour_cell
 
 
 def test_it_starts_as_the_inverse_klt():

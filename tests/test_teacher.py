@@ -14,8 +14,8 @@ from PIL import Image
 from tiny import SMALL, small_pipeline
 from torch import nn
 
+from sprdiff.config import DecodingSettings
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.reconstruction.detail import CELL
 from sprdiff.training import teacher as teacher_command
 from sprdiff.training import teacher_stage
 from sprdiff.training.__main__ import unpack
@@ -94,7 +94,8 @@ def test_restored_pictures_keep_their_colours():
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     flat = x.mean((2, 3), keepdim=True).expand_as(x)
     restored, _ = restore(teachers.small_teacher(), flat)
-    assert torch.allclose(F.avg_pool2d(restored, CELL), F.avg_pool2d(flat, CELL), atol=0.02)
+    cell = DecodingSettings.colour_cell
+    assert torch.allclose(F.avg_pool2d(restored, cell), F.avg_pool2d(flat, cell), atol=0.02)
 
 
 def test_the_stage_starts_from_the_files_and_goes_on_from_the_run(run, photos, tmp_path, monkeypatch):

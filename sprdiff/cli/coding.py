@@ -191,7 +191,7 @@ def info(
             record: dict[str, Any] = {"input": str(path)} | asdict(header)
             if pipeline is None:
                 record["rate_note"] = reason
-            elif pipeline.fingerprint.startswith(header.fingerprint):
+            elif any(each.startswith(header.fingerprint) for each in pipeline.readable_fingerprints):
                 record |= asdict(pipeline.inspect(streams[path]))
             else:
                 record["rate_note"] = (

@@ -6,22 +6,21 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from sprdiff.config import DecodingSettings
 from sprdiff.errors import WeightsError
 from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.reconstruction.conditions import Conditions
 
-# The timesteps from which qualities 0 and 255 are denoised: the fewer bits, the more is left to draw.
-START_TIMESTEPS = (700, 200)
 PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
 
 
-def start_timestep(quality: Tensor) -> Tensor:
+def start_timestep(quality: Tensor, ends: tuple[int, int] = DecodingSettings.start_timesteps) -> Tensor:
     """The timestep (B,), int64, to which latents of a quality (B,) are noised.
 
-    Straight between ``START_TIMESTEPS``. It also tells the denoiser the quality, and with it how much of
-    what it sees is to be believed.
+    Straight between ``ends``, those of qualities 0 and 255. It also tells the denoiser the quality, and
+    with it how much of what it sees is to be believed.
     """
-    first, last = START_TIMESTEPS
+    first, last = ends
     return (first + (last - first) * quality / MAX_QUALITY).round().long()
 
 
@@ -32,6 +31,7 @@ def denoise(
     noise: Tensor,
     quality: Tensor,
     conditions: Conditions,
+    start_timesteps: tuple[int, int] = DecodingSettings.start_timesteps,
 ) -> Tensor:
     """Clean latents in one step, as one-step diffusion codecs do it (StableCodec, arXiv:2506.21977).
 
@@ -48,8 +48,9 @@ def denoise(
         noise: standard normal, the same shape.
         quality: (B,) in [0, 255].
         conditions: taken from the coarse picture, in the precision of the U-Net.
+        start_timesteps: of qualities 0 and 255.
     """
-    timestep = start_timestep(quality)
+    timestep = start_timestep(quality, start_timesteps)
     noisy_latents = scheduler.add_noise(latents_hat, noise, timestep)
     maps = (conditions.pixel_features, conditions.semantic_map)
     sample = torch.cat([noisy_latents.to(maps[0].dtype), *maps], 1)

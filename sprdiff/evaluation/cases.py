@@ -154,7 +154,7 @@ def _decode(row: Row, out: Path, load: Callable[[], SPRDiffPipeline]) -> Image.I
     pipeline = None
     if needs_pipeline([row["method"]]):
         pipeline = load()
-        if pipeline.fingerprint != row["fingerprint"]:
+        if row["fingerprint"] not in pipeline.readable_fingerprints:
             raise SettingsError("it was made with another checkpoint than the one that is loaded")
     (codec,) = build_methods([row["method"]], pipeline).values()
     picture = codec.decompress(path.read_bytes(), size=(row["width"], row["height"]))

@@ -24,7 +24,7 @@ from sprdiff.latent_codec.entropy import (
 )
 from sprdiff.latent_codec.gaussian import NUM_SCALES, build_tables, gaussian_bits, index_of, scale_of
 from sprdiff.latent_codec.hyperprior import HyperAnalysis, HyperSynthesis
-from sprdiff.layers.fixed_point import FRACTION_BITS
+from sprdiff.layers.fixed_point import FRACTION_BITS, MAX_ACTIVATION, MAX_EXACT
 from sprdiff.layers.quality import QualityAnchors
 
 # z lies at a quarter of y's resolution; y's sides must be divisible by it.
@@ -182,6 +182,35 @@ class LatentCodec(ModelMixin, ConfigMixin):
                 f"The latent codec has weights of {', '.join(map(str, wrong))}, and rounded ones decode "
                 "other symbols: load the checkpoint again, and give only other parts another precision."
             )
+
+    def check_sums(self) -> None:
+        """Nothing, where no sum of the integer arithmetic can leave the range in which it is exact.
+
+        For any symbols a stream may hold, from the actual weights.
+
+        Raises:
+            WeightsError: a layer's sums can; names it and the largest of them.
+        """
+        # A decoded y is its symbol and a mean.
+        symbol = MAX_SYMBOL * _ONE
+        sums = {
+            "z_scale": self.z_scale.largest_sum(),
+            "y_scale": self.y_scale.largest_sum(),
+            **{f"h_s.{name}": value for name, value in self.h_s.largest_sums(symbol)},
+            **{
+                f"context.{name}": value
+                for name, value in self.context.largest_sums(
+                    self.h_s.largest_feature(), symbol + MAX_ACTIVATION
+                )
+            },
+        }
+        for name, value in sums.items():
+            # Not "value > MAX_EXACT": a weight may be no number.
+            if not value <= MAX_EXACT:
+                raise WeightsError(
+                    f"Sums in the layer {name} of the latent codec can come to {value:.4g}; they are exact "
+                    f"up to {MAX_EXACT:.4g}, and beyond it other machines would decode other symbols."
+                )
 
     # -- training -----------------------------------------------------------------------------------
 

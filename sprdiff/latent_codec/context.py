@@ -80,6 +80,15 @@ class SpaceChannelContext(nn.Module):
         """
         return self.nets[step.index](torch.cat([features, y_hat], 1)).chunk(2, 1)
 
+    def largest_sums(self, feature: float, y_hat: float) -> Iterator[tuple[str, float]]:
+        """Name and largest sum of every layer of ``fixed``; its inputs are as large as the arguments."""
+        for step in self.passes():
+            channels = self.nets[step.index].layers[0].in_channels
+            largest = torch.full((channels,), y_hat).double()
+            largest[: channels - (step.start if step.anchors else step.stop)] = feature
+            for name, value in self.nets[step.index].largest_sums(largest):
+                yield f"nets.{step.index}.{name}", value
+
     def fixed(self, step: Pass, features: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
         """The same in fixed point, zero where this pass codes nothing."""
         seen = torch.cat([features, y_hat], 1)

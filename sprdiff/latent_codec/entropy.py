@@ -28,6 +28,12 @@ _WORD_BYTES = 4
 ROUNDING_BITS = 2.0**-14
 # How many symbols are decoded between two looks at whether the string has ended.
 _CHUNK = 2**16
+# compressai's encoder reserves one word for each symbol and ends with two, so with fewer symbols it writes
+# before its buffer. A symbol takes half a word at most: from four on there is room.
+_LEAST_SYMBOLS = 4
+# The words of a coder look random: so many bytes of nothing but ones are no encoder's, and as digits that
+# count an escape's digits they would let one symbol read 15 times their number.
+_ONES = b"\xff" * 64
 
 
 class EntropyTables:
@@ -56,6 +62,8 @@ class EntropyTables:
         self.radius = radius + 1
         self.bits_table = torch.from_numpy(bits)
         self.least_bits = self.bits_table.amin(1)
+        self.cheapest = divmod(int(self.bits_table.argmin()), self.bits_table.shape[1])
+        """Table and column of :attr:`bits_table` with the symbol that costs least of all."""
 
     def bits(self, symbols: Tensor, indexes: Tensor) -> Tensor:
         """What coding ``symbols`` under the tables ``indexes`` (both int64, any one shape) costs, in bits."""
@@ -79,12 +87,26 @@ def payload_limits(num_symbols: int, least_bits: float) -> tuple[int, int]:
     return _STATE_BYTES + _WORD_BYTES * fewest, _STATE_BYTES + _WORD_BYTES * most
 
 
+def _room_behind(num_bytes: int, max_symbols: int) -> int:
+    """How many zeros behind a string keep the decoder inside its buffer: it does not look for the end.
+
+    What is read of zeros is accounted for to the bit, so beyond the account lies at most the chunk in which
+    the string ends, with a word for each symbol. The exceptions lie within the string: digits of an escape
+    that are zero where an encoder would leave them out, which make it end up to its own length sooner than
+    the account says, and one escape at its end, whose digits are bounded by ``_ONES``.
+    """
+    last_chunk = _WORD_BYTES * min(max_symbols, _CHUNK)
+    last_escape = 15 * (len(_ONES) + 32)
+    return num_bytes + last_chunk + last_escape + max_symbols // _CHUNK
+
+
 class SymbolEncoder:
     """Collects symbols in decoding order and turns them into one rANS string."""
 
     def __init__(self, tables: EntropyTables) -> None:
         self._tables = tables
         self._encoder = BufferedRansEncoder()
+        self._num_symbols = 0
 
     def push(self, symbols: Tensor, indexes: Tensor) -> None:
         """Append ``symbols`` coded under the tables ``indexes``, both int64 and of one dimension."""
@@ -92,9 +114,18 @@ class SymbolEncoder:
         self._encoder.encode_with_indexes(
             symbols.tolist(), indexes.tolist(), tables.cdfs, tables.cdf_lengths, tables.offsets
         )
+        self._num_symbols += symbols.numel()
 
     def finish(self) -> bytes:
-        """The string of all symbols pushed so far; the encoder is empty again."""
+        """The string of all symbols pushed so far; the encoder is empty again.
+
+        Fewer than four are followed by what costs next to nothing, up to four: the decoder never asks for it.
+        """
+        missing = max(0, _LEAST_SYMBOLS - self._num_symbols)
+        if missing:
+            index, column = self._tables.cheapest
+            self.push(torch.full((missing,), column - self._tables.radius), torch.full((missing,), index))
+        self._num_symbols = 0
         return self._encoder.flush()
 
 
@@ -118,10 +149,12 @@ class SymbolDecoder:
         self._num_bytes = len(payload)
         self._bits_left = 8.0 * (len(payload) - _WORD_BYTES)
         self._decoder = RansDecoder()
-        # compressai's decoder does not check for the end of its input. A symbol takes at most one word
-        # and an escape at most 15 digits for each digit present, so zeros behind the string keep even
-        # a hostile one inside this buffer.
-        self._decoder.set_stream(payload + bytes(4 * max_symbols + 16 * len(payload) + 64))
+        if _ONES in payload:
+            raise BitstreamError(
+                f"The coded data has {len(_ONES)} bytes of ones in a row, which no encoder makes: "
+                "it is damaged."
+            )
+        self._decoder.set_stream(payload + bytes(_room_behind(len(payload), max_symbols)))
 
     def pop(self, indexes: Tensor) -> Tensor:
         """The next symbols, int64 and of one dimension like ``indexes``.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sprdiff.layers.blocks import conv3x3
-from sprdiff.layers.fixed_point import FRACTION_BITS, FixedPointNet
-from sprdiff.layers.quality import QualityAnchors
+from sprdiff.layers.fixed_point import FRACTION_BITS, MAX_ACTIVATION, FixedPointNet
+from sprdiff.layers.quality import MAX_QUALITY, QualityAnchors
 
 
 class HyperAnalysis(nn.Module):
@@ -54,6 +56,18 @@ class HyperSynthesis(nn.Module):
     def forward(self, z_hat: Tensor, quality: Tensor) -> Tensor:
         """Features (B, C, H/16, W/16) of z_hat (B, N, H/64, W/64) and quality (B,)."""
         return F.relu(self.net(z_hat) + self.quality_bias(quality))
+
+    def largest_sums(self, largest: float) -> Iterator[tuple[str, float]]:
+        """Name and largest sum of every layer of ``fixed``; ``largest`` is that of z_hat, in fixed point."""
+        for name, value in self.net.largest_sums(
+            torch.full((self.net.layers[0].in_channels,), largest).double()
+        ):
+            yield f"net.{name}", value
+        yield "quality_bias", self.quality_bias.largest_sum()
+
+    def largest_feature(self) -> float:
+        """What a feature of ``fixed`` cannot exceed."""
+        return MAX_ACTIVATION + self.quality_bias.largest_sum() / MAX_QUALITY
 
     def fixed(self, z_hat: Tensor, quality: int) -> Tensor:
         """The same in fixed point; z_hat float64 integers, the symbols themselves."""

@@ -2,8 +2,9 @@
 
 Encoder and decoder must agree on every entropy parameter to the last bit, or decoding breaks (Ballé et
 al., Integer Networks for Data Compression with Latent-Variable Models, ICLR 2019). Here a fixed-point
-number is an integer held in float64: products of weights and activations and their sums stay below
+number is an integer held in float64: products of weights and activations and their sums stay within
 2**53, where float64 counts every integer, so thread count, library and device cannot change a result.
+That the weights of a checkpoint keep to it is checked when it is loaded (``largest_sums``).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ FRACTION_BITS = 8
 WEIGHT_BITS = 12
 MAX_ACTIVATION = float(2**20)
 MAX_WEIGHT = float(2**15)
-# 2**20 * 2**15 * fan-in must stay below 2**53.
-MAX_FAN_IN = 2**17
+MAX_EXACT = 2.0**53
+"""Up to this float64 holds every integer."""
 # Of a matrix of unfolded patches: bounds the memory that it takes.
 CHUNK_ELEMENTS = 2**25
 
@@ -38,23 +39,29 @@ class FixedPointConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        if in_channels * kernel_size**2 > MAX_FAN_IN:
-            raise ValueError(
-                f"fan-in {in_channels * kernel_size**2} exceeds {MAX_FAN_IN}: sums would not be exact"
-            )
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
     def fixed(self, x: Tensor) -> Tensor:
         """The convolution of fixed-point activations.
 
         Args:
-            x: (B, C, H, W), float64 integers: values times 2**8, within +-2**20.
+            x: (B, C, H, W), float64 integers: values times 2**8, small enough for :meth:`largest_sum`.
         Returns:
             (B, C', H, W), the same format, clamped to +-2**20.
         """
         matrix = self.matrix()
         strips = [matrix(patches) for patches in unfold(x, self.kernel_size[0])]
         return torch.cat(strips, dim=1).permute(0, 3, 1, 2)
+
+    def largest_sum(self, largest: Tensor) -> float:
+        """The largest absolute value that a sum within ``fixed`` can come to, in any order of summation.
+
+        Args:
+            largest: (C,) float64, largest absolute value of each channel of the input.
+        """
+        weight = to_fixed(self.weight, WEIGHT_BITS).clamp(-MAX_WEIGHT, MAX_WEIGHT)
+        bias = to_fixed(self.bias, WEIGHT_BITS + FRACTION_BITS).abs() + 2.0 ** (WEIGHT_BITS - 1)
+        return float((weight.abs().sum((2, 3)) @ largest + bias).max())
 
     def matrix(self) -> Callable[[Tensor], Tensor]:
         """The convolution as a function of unfolded patches (..., k, k C), see :func:`unfold`, to (..., C').
@@ -124,6 +131,13 @@ class FixedPointNet(nn.Module):
     def fixed(self, x: Tensor) -> Tensor:
         """``forward`` in fixed point; see :meth:`FixedPointConv2d.fixed`."""
         return self._run(x, [layer.fixed for layer in self.layers])
+
+    def largest_sums(self, largest: Tensor) -> Iterator[tuple[str, float]]:
+        """Name and :meth:`FixedPointConv2d.largest_sum` of every layer; ``largest`` (C,) is the input's."""
+        for i, layer in enumerate(self.layers):
+            yield f"layers.{i}", layer.largest_sum(largest)
+            channels = layer.out_channels // (4 if i in self.shuffles else 1)
+            largest = largest.new_full((channels,), MAX_ACTIVATION)
 
     def fixed_on_checkerboard(self, x: Tensor, anchors: bool) -> Tensor:
         """``fixed`` at every second position, at half the cost; zero at the others.

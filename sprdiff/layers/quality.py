@@ -50,6 +50,10 @@ class QualityAnchors(nn.Module):
         values = self.anchors[low] * (1 - weight) + self.anchors[low + 1] * weight
         return self.unit * values[:, :, None, None]
 
+    def largest_sum(self) -> float:
+        """The largest absolute value of any sum within :meth:`fixed`."""
+        return float(to_fixed(self.anchors.double() * self.unit, FRACTION_BITS).abs().max()) * MAX_QUALITY
+
     def fixed(self, quality: int) -> Tensor:
         """The same in fixed point, (1, C, 1, 1) float64 integers, exact whatever the machine.
 
@@ -60,6 +64,6 @@ class QualityAnchors(nn.Module):
         weight = quality * last - low * MAX_QUALITY
         anchors = to_fixed(self.anchors.double() * self.unit, FRACTION_BITS)
         total = anchors[low] * (MAX_QUALITY - weight) + anchors[low + 1] * weight
-        # Both operands are integers below 2**53: torch's integer division is exact.
+        # Both operands are integers within 2**53: torch's integer division is exact.
         values = torch.div(total.long(), MAX_QUALITY, rounding_mode="floor").double()
         return values[None, :, None, None]

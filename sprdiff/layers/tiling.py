@@ -9,12 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# All tile borders lie on this grid, in pixels, so that every stride of the codec divides them.
-GRID = 64
-TILE = 1024
-"""Largest side of a tile, in pixels."""
-OVERLAP = 128
-"""The least that two neighbours share, in pixels."""
+from sprdiff.config import GRID, DecodingSettings
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
@@ -52,8 +47,8 @@ def run_tiled(
     inputs: Sequence[tuple[Tensor, int]],
     output_strides: Sequence[int],
     *,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
+    tile: int = DecodingSettings.tile,
+    overlap: int = DecodingSettings.overlap,
     on_step: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """``function`` over a picture of any size.
