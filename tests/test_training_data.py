@@ -16,6 +16,7 @@ from PIL import Image
 
 from sprdiff.errors import InputImageError
 from sprdiff.images import load_image
+from sprdiff.training import pieces
 from sprdiff.training.data import Crops, Photographs, list_images, split, stream, validation_images
 from sprdiff.training.graphics import draw_graphic
 
@@ -107,8 +108,9 @@ def test_a_damaged_picture_is_passed_over(photos, tmp_path):
     assert batch.shape == (12, 3, 64, 64)
 
 
-def test_what_is_seen_depends_on_the_seed_and_the_step_alone(photos):
-    crops = Crops(list_images(photos), 64, 1.5)
+@pytest.mark.parametrize("settings", [{}, {"min_zoom": 0.6, "turned": 0.5, "tint": 0.2}])
+def test_what_is_seen_depends_on_the_seed_and_the_step_alone(settings, photos):
+    crops = Crops(list_images(photos), 64, 1.5, **settings)
 
     def seen(steps: int, count: int = 4, seed: int = 3, **options) -> list[torch.Tensor]:
         return list(itertools.islice(stream(crops, count, seed, **options), steps))
@@ -183,3 +185,28 @@ def test_crops_may_be_reduced_turned_and_tinted(tmp_path):
     means = tinted.mean((1, 2, 3)).std() / plain.mean((1, 2, 3)).std()
     assert means > 1.5, "brighter and darker"
     assert torch.equal(tinted, batch(tint=0.3)), "by the seed"
+
+
+def test_large_photographs_are_cut_into_pieces(tmp_path, capsys):
+    photographs, out = tmp_path / "photographs", tmp_path / "out"
+    for folder in ("a", "b"):
+        (photographs / folder).mkdir(parents=True)
+    whole = make_photo(400, 300)
+    whole.save(photographs / "a" / "0.png")
+    make_photo(100, 90, 3).save(photographs / "b" / "0.png")
+    Image.new("RGB", (400, 300), "blue").save(photographs / "b" / "sky.png")
+    (photographs / "broken.png").write_bytes(b"no picture")
+
+    pieces.main(photographs, out, side=128, shrink=1.0, least=0.5)
+    told = capsys.readouterr()
+    assert "broken.png is left out" in told.err and "13 pieces of 4 photographs" in told.out
+    cut = {path.name: load_image(path) for path in out.iterdir()}
+    assert set(cut) == {*(f"a-0-{i:02}.png" for i in range(12)), "b-0-00.png"}, "no sky"
+    assert {cut[f"a-0-{i:02}.png"].size for i in range(12)} == {(100, 100)}
+    rows = [np.hstack([cut[f"a-0-{4 * row + i:02}.png"] for i in range(4)]) for row in range(3)]
+    assert np.array_equal(np.vstack(rows), whole), "nothing is lost between them"
+
+    halves = pieces.pieces(whole, 128, 2.0)
+    assert [each.size for each in halves] == [(100, 75)] * 4
+    smaller = np.asarray(whole.reduce(2), dtype=float)[:75, :100]
+    assert np.abs(np.asarray(halves[0]) - smaller).mean() < 4, "reduced, not cut out at full size"
