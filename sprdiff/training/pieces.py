@@ -48,7 +48,9 @@ def main(
     photographs: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of photographs.")],
     out: Annotated[Path, typer.Argument(help="Folder to fill with PNG files.")],
     side: Annotated[int, typer.Option(min=64, help="The longest of a piece, in pixels.")] = 512,
-    shrink: Annotated[float, typer.Option(min=1.0, help="How much smaller the photographs become.")] = 2.0,
+    shrink: Annotated[
+        float, typer.Option(min=1.0, max=8.0, help="How much smaller the photographs become.")
+    ] = 2.0,
     least: Annotated[
         float, typer.Option(min=0.0, help="Mean difference of neighbours, in levels of 255, of a kept piece.")
     ] = 2.0,
