@@ -374,7 +374,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         """
         if not isinstance(coarse, CoarseImage):
             raise SettingsError(f"coarse must be what decode_coarse returns, got {type(coarse).__name__}.")
-        if not self.fingerprint.startswith(coarse.info.fingerprint):
+        if not any(each.startswith(coarse.info.fingerprint) for each in self.readable_fingerprints):
             raise BitstreamError(f"This picture is of another checkpoint, {coarse.info.fingerprint}.")
         # 3. Conditions, diffusion and VAE decoder
         x_coarse, info = coarse.x, coarse.info

@@ -42,6 +42,7 @@ class HubServer:
         endpoint: value for ``HF_ENDPOINT``.
         commits: branch or tag to its commit, 40 hexadecimal digits.
         requests: method and path of every request so far.
+        readers: the tokens that came with requests to read; empty for one without.
         status: where set, every request is answered with this HTTP status and nothing else.
         broken: where set, a request whose path holds this text gets half of its answer; one that writes is
             not carried out, and gets none.
@@ -59,6 +60,7 @@ class HubServer:
     ):
         self.repo_id = repo_id
         self.requests: list[str] = []
+        self.readers: set[str] = set()
         self.status: int | None = None
         self.broken: str | None = None
         self.ignored: str | None = None
@@ -228,6 +230,7 @@ def _handler_for(hub: HubServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
             hub.requests.append(f"{self.command} {path}")
+            hub.readers.add(self.headers.get("Authorization", "").removeprefix("Bearer "))
             status, headers, body = hub.answer(path)
             start = self._range_start() if status == 200 else 0
             if start:

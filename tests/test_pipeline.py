@@ -181,6 +181,7 @@ def test_streams_from_before_configurations_counted_are_read(small, tmp_path):
     (tmp_path / "old" / "model_index.json").write_text(json.dumps(index))
     again = SPRDiffPipeline.from_pretrained(tmp_path / "old")
     assert again.symbols_hash(old) == again.symbols_hash(data) == small.symbols_hash(data)
+    assert again.decompress(old).final.tobytes() == small.decompress(data).final.tobytes()
     # Saved once more it still reads them, but no longer where a configuration has changed since.
     again.save_pretrained(tmp_path / "new")
     again = SPRDiffPipeline.from_pretrained(tmp_path / "new")
