@@ -52,7 +52,8 @@ print(json.dumps({
 DIFFUSERS = """
 import sprdiff.pipeline
 from diffusers import DiffusionPipeline
-DiffusionPipeline.from_pretrained("sprdiff/tiny", custom_pipeline=sprdiff.pipeline.__file__, trust_remote_code=True)
+options = {"custom_pipeline": sprdiff.pipeline.__file__, "trust_remote_code": True}
+DiffusionPipeline.from_pretrained("sprdiff/tiny", **options)
 """
 
 
