@@ -20,6 +20,7 @@ from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.loop import Schedule, Training
+from sprdiff.training.settings import Settings
 from sprdiff.training.stage import learning_rate_factor
 from sprdiff.training.stages import STAGES
 
@@ -147,8 +148,9 @@ def test_processes_must_share_a_batch_equally(photos, tmp_path, monkeypatch):
 
 
 def test_the_learning_rate_keeps_its_peak_and_falls():
-    factors = [learning_rate_factor(progress, 0.6) for progress in (0, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0)]
-    assert factors[:3] == [1, 1, 1] and factors[-1] == pytest.approx(0.02)
+    settings = Settings(decay_from=0.6, decay_to=0.05)
+    factors = [learning_rate_factor(progress, settings) for progress in (0, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    assert factors[:3] == [1, 1, 1] and factors[-1] == pytest.approx(0.05)
     assert all(later < earlier for earlier, later in itertools.pairwise(factors[2:]))
 
 
