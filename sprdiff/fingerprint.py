@@ -42,7 +42,7 @@ def checkpoint_digest(weights: bytes, parts: Mapping[str, Any], settings: Decodi
     Of settings counts what differs from the defaults: a library that adds one does not change the digest. So
     the defaults of a released class must stay what they are.
     """
-    what = {name: [type(part).__name__, part_settings(part)] for name, part in parts.items()}
+    what: dict[str, Any] = {name: [type(part).__name__, part_settings(part)] for name, part in parts.items()}
     what["decoding"] = _differing(vars(settings), vars(DecodingSettings()))
     return hashlib.sha256(weights + json.dumps(what, sort_keys=True).encode()).digest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import nn
@@ -20,7 +21,7 @@ from sprdiff.latent_codec.codec import LatentCodec
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 
-PART_CLASSES: dict[str, tuple[type, ...]] = {
+PART_CLASSES: dict[str, tuple[Any, ...]] = {
     "vae": (KLTAutoencoder, AutoencoderKL),
     "distortion_encoder": (DistortionEncoder, ZooEncoder),
     "semantic_encoder": (Dinov2Model, Dinov2WithRegistersModel),

@@ -319,7 +319,7 @@ def test_quality_orders_size_and_fidelity(pipeline):
 
 def test_symbols_are_the_same_with_any_number_of_threads(pipeline, photo):
     threads = torch.get_num_threads()
-    streams, hashes = set(), set()
+    hashes, made = set(), {}
     data = pipeline.compress(photo, quality=140)
     try:
         for count in (1, 2):
@@ -327,13 +327,13 @@ def test_symbols_are_the_same_with_any_number_of_threads(pipeline, photo):
             for onednn in (True, False):
                 with torch.backends.mkldnn.flags(enabled=onednn):
                     hashes.add(pipeline.symbols_hash(data))
-                    streams.add(pipeline.symbols_hash(pipeline.compress(photo, quality=140)))
+                    stream = pipeline.compress(photo, quality=140)
+                    made[stream] = pipeline.symbols_hash(stream)
     finally:
         torch.set_num_threads(threads)
-    assert len(hashes) == 1
-    # The encoder's analysis is in float, so its symbols may differ from run to run of another kind;
-    # every stream must still decode.
-    assert len(streams) <= 4
+    assert hashes == {pipeline.symbols_hash(data)}
+    # The encoder's analysis is in float, so other symbols may be chosen there; here they decode as they did.
+    assert {stream: pipeline.symbols_hash(stream) for stream in made} == made
 
 
 def test_what_a_step_of_quality_leaves_of_a_budget_is_filled():

@@ -20,6 +20,7 @@ from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
 from sprdiff.training.__main__ import main, unpack
 from sprdiff.training.loop import Schedule, Training
+from sprdiff.training.settings import Settings
 from sprdiff.training.stage import learning_rate_factor
 from sprdiff.training.stages import STAGES
 
@@ -76,6 +77,41 @@ def test_validation_and_saving_follow_the_steps(photos, tmp_path, monkeypatch):
     assert state.is_dir() and not state.with_name("vae.tmp").exists()
 
 
+def test_what_is_due_after_a_step(photos, tmp_path, monkeypatch):
+    stage = make("vae", photos, tmp_path, {"steps": 12})
+    training = Training(stage, photos, tmp_path, Schedule(validate_every=2, save_every=3))
+    done = []
+    for name in ("validate", "save"):
+        monkeypatch.setattr(training, name, lambda name=name: done.append((training.clock.step, name)))
+    for step in range(1, 7):
+        training.clock.step = step
+        training.after_step()
+    assert done == [(2, "validate"), (3, "save"), (4, "validate"), (6, "validate"), (6, "save")]
+
+
+def test_a_run_is_over_after_its_steps_or_its_minutes(photos, tmp_path):
+    stage = make("vae", photos, tmp_path, {"steps": 12})
+    training = Training(stage, photos, tmp_path, Schedule(minutes=3))
+    training.clock.step, training.clock.minutes = 11, 2.9
+    assert not training.finished
+    training.clock.minutes = 3.0
+    assert training.finished
+    training.clock.step, training.clock.minutes = 12, 0.0
+    assert training.finished
+
+
+def test_batches_go_on_from_the_step_of_the_run(photos, tmp_path):
+    training = Training(
+        make("vae", photos, tmp_path, {"steps": 12, "accumulate": 2}), photos, tmp_path, Schedule()
+    )
+    first = list(itertools.islice(training.batches(), 4))
+    assert [len(batch) for batch in first] == [2] * 4, "a step's batch of four in two passes"
+    training.clock.step = 1
+    again = list(itertools.islice(training.batches(), 2))
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(again, first[2:], strict=True))
+    assert not torch.equal(first[0], first[2])
+
+
 def test_a_tracker_gets_losses_figures_and_pictures(photos, begun, monkeypatch):
     stage = make("diffusion", photos, begun, {"steps": 4})
     train(stage, photos, begun, validate_every=2, tracker="tensorboard", log_every=1)
@@ -112,8 +148,9 @@ def test_processes_must_share_a_batch_equally(photos, tmp_path, monkeypatch):
 
 
 def test_the_learning_rate_keeps_its_peak_and_falls():
-    factors = [learning_rate_factor(progress, 0.6) for progress in (0, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0)]
-    assert factors[:3] == [1, 1, 1] and factors[-1] == pytest.approx(0.02)
+    settings = Settings(decay_from=0.6, decay_to=0.05)
+    factors = [learning_rate_factor(progress, settings) for progress in (0, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    assert factors[:3] == [1, 1, 1] and factors[-1] == pytest.approx(0.05)
     assert all(later < earlier for earlier, later in itertools.pairwise(factors[2:]))
 
 

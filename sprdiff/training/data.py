@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ FEATURE_STRIDE = 4
 Place = Path | Member
 """Where a picture is: a file, or a file in a shard."""
 
+AnyPlace = TypeVar("AnyPlace", bound=Place)
+
 
 def list_images(folder: Path) -> list[Place]:
     """The pictures in ``folder``, the folders and the ``.tar`` shards in it, sorted by path.
@@ -68,7 +70,7 @@ def read_image(place: Place) -> Image.Image:
     return load_image(place.read() if isinstance(place, Member) else place)
 
 
-def split(paths: list[Place]) -> tuple[list[Place], list[Place]]:
+def split(paths: list[AnyPlace]) -> tuple[list[AnyPlace], list[AnyPlace]]:
     """Training and held-out pictures."""
     held_out = paths[:: min(HOLD_OUT_EVERY, len(paths))]
     return [path for path in paths if path not in set(held_out)], held_out
@@ -158,11 +160,11 @@ class Photographs:
     def __init__(self, paths: list[Place], smallest_side: int, kept_bytes: int = KEPT_BYTES) -> None:
         with ThreadPoolExecutor() as pool:
             sizes = list(pool.map(_size, paths))
-        kept = [i for i, size in enumerate(sizes) if size is not None and min(size) >= smallest_side]
+        kept = {i: size for i, size in enumerate(sizes) if size is not None and min(size) >= smallest_side}
         if not kept:
             raise InputImageError(f"None of {len(paths)} pictures is {smallest_side} pixels wide and high.")
         self.paths = [paths[i] for i in kept]
-        self.areas = np.array([math.prod(sizes[i]) for i in kept], dtype=float)
+        self.areas = np.array([width * height for width, height in kept.values()], dtype=np.float64)
         self.kept_bytes = kept_bytes
         self.kept: dict[int, np.ndarray] = {}
 
@@ -279,7 +281,8 @@ class Crops:
 
     def _image(self, random: np.random.Generator) -> np.ndarray:
         while True:
-            index = min(np.searchsorted(self.weights, random.random(), "right"), len(self.weights) - 1)
+            place = int(np.searchsorted(self.weights, random.random(), "right"))
+            index = min(place, len(self.weights) - 1)
             try:
                 return self.images[index]
             except InputImageError as error:
@@ -352,7 +355,7 @@ class Taught(NamedTuple):
     def read(cls, path: Path) -> Taught:
         """What :meth:`to_bytes` made."""
         with np.load(path, allow_pickle=False) as arrays:
-            return cls(*(arrays[name] for name in cls._fields[:-1]), float(arrays["quality"]))
+            return cls(**{name: arrays[name] for name in cls._fields} | {"quality": float(arrays["quality"])})
 
 
 class TaughtBatch(NamedTuple):
@@ -398,10 +401,13 @@ class TaughtCrops:
 
     def collate(self, crops: list[Taught]) -> TaughtBatch:
         """Crops as tensors."""
-        pictures = (torch.stack([to_pixels(each[i]) for each in crops]) for i in range(3))
-        features = torch.stack([torch.from_numpy(each.features).float() for each in crops])
-        quality = torch.tensor([each.quality for each in crops])
-        return TaughtBatch(*pictures, features.permute(3, 0, 4, 1, 2), quality)
+        return TaughtBatch(
+            torch.stack([to_pixels(each.x) for each in crops]),
+            torch.stack([to_pixels(each.coarse) for each in crops]),
+            torch.stack([to_pixels(each.taught) for each in crops]),
+            torch.stack([torch.from_numpy(each.features).float() for each in crops]).permute(3, 0, 4, 1, 2),
+            torch.tensor([each.quality for each in crops]),
+        )
 
     def crop(self, random: np.random.Generator) -> Taught:
         """One of a random picture."""
@@ -412,8 +418,8 @@ class TaughtCrops:
         pixel_rows, pixel_columns = (
             slice(FEATURE_STRIDE * each.start, FEATURE_STRIDE * each.stop) for each in (rows, columns)
         )
-        pictures = (each[pixel_rows, pixel_columns] for each in picture[:3])
-        return Taught(*pictures, picture.features[rows, columns], picture.quality)
+        x, coarse, taught = (each[pixel_rows, pixel_columns] for each in picture[:3])
+        return Taught(x, coarse, taught, picture.features[rows, columns], picture.quality)
 
 
 def taught_pictures(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -223,7 +223,7 @@ class Training:
         progress = clock.step / settings.steps
         warmup = min(1.0, (clock.step + 1) / max(1, settings.warmup_steps))
         for group in self.optimizer.param_groups:
-            factor = learning_rate_factor(progress, settings.decay_from)
+            factor = learning_rate_factor(progress, settings)
             group["lr"] = settings.learning_rate * warmup * factor
         for _ in range(settings.accumulate):
             with self.accelerator.accumulate(*self.trained):

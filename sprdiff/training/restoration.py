@@ -252,7 +252,7 @@ class RestorationStage(Stage):
                 loss = self.discriminator(batch.x, batch.fake, batch.coarse)
             accelerator.backward(loss)
         if accelerator.sync_gradients:
-            factor = learning_rate_factor(progress, settings.decay_from)
+            factor = learning_rate_factor(progress, settings)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.adversary.learning_rate * factor
             self.optimizer.step()

@@ -49,7 +49,8 @@ class Settings(Group):
         max_zoom, min_zoom, turned, tint, graphics, sources: see :class:`sprdiff.training.data.Crops`.
         learning_rate: its peak.
         warmup_steps: in which it rises.
-        decay_from: the share of the steps after which it falls, to 2 %.
+        decay_from: the share of the steps after which it falls.
+        decay_to: the share of its peak that is left at the end.
         ema_decay: of the averaged weights, which are what is saved.
         betas, weight_decay: of AdamW (arXiv:1711.05101).
         gradient_clip: the largest norm of a step's gradient.
@@ -71,6 +72,7 @@ class Settings(Group):
     learning_rate: PositiveFloat = 5e-4
     warmup_steps: NonNegativeInt = 100
     decay_from: Decay = 0.6
+    decay_to: Share = 0.02
     ema_decay: Decay = 0.998
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: NonNegativeFloat = 1e-4

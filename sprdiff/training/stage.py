@@ -127,7 +127,10 @@ def to_device(pictures: Tensor, accelerator: Accelerator) -> Tensor:
     return pictures.to(accelerator.device, memory_format=torch.channels_last)
 
 
-def learning_rate_factor(progress: float, decay_from: float) -> float:
-    """The share of its peak that a learning rate has when this share of the steps is over."""
-    falling = max(0.0, progress - decay_from) / (1 - decay_from)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
+def learning_rate_factor(progress: float, settings: Settings) -> float:
+    """The share of its peak that a learning rate has when this share of the steps is over.
+
+    It falls as a cosine (arXiv:1608.03983).
+    """
+    falling = max(0.0, progress - settings.decay_from) / (1 - settings.decay_from)
+    return settings.decay_to + (1 - settings.decay_to) * 0.5 * (1 + math.cos(math.pi * falling))
