@@ -1,0 +1,156 @@
+"""``python benchmarks/fuzz_streams.py --count 100000``: each stream gives a picture or a ``BitstreamError``.
+
+Streams of a pipeline of tiny random parts are changed at random, and most of them sealed again with a
+right checksum, so that the changes reach the entropy decoder. Each is read down to its symbols; those
+that are accepted are decoded to both pictures. What it covers: header, bounds, entropy coder and the
+order of its passes, the same code as with trained weights; not the size of the networks, nor declared
+sizes above ``MAX_PIXELS``. Ends with 1 at the first stream that ends in anything else or takes longer
+than ``SECONDS``, and names its number; a crash or a hang ends the process as well, between the last
+thousand that it told of and the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import random
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+SECONDS = 20.0
+"""Of one stream, on a machine that does other things as well; a quiet one takes milliseconds."""
+MAX_PIXELS = 2**18
+"""What the pipeline takes: work on larger declared sizes is the same code for longer."""
+
+
+def seeds(pipeline) -> list[tuple[int, int, int, bytes]]:
+    """Quality, width, height and payload of streams that an encoder made."""
+    from conftest import make_photo
+
+    from sprdiff import bitstream
+
+    fingerprint = bytes.fromhex(pipeline.fingerprint)
+    found = []
+    for quality, size in ((0, (16, 16)), (60, (64, 64)), (120, (70, 40)), (200, (130, 66)), (255, (64, 128))):
+        header, payload = bitstream.unpack(pipeline.compress(make_photo(*size), quality=quality), fingerprint)
+        found.append((header.quality, header.width, header.height, payload))
+    return found
+
+
+def mutate(dice: random.Random, payload: bytes, other: bytes) -> bytes:
+    """``payload`` with one change of a random kind."""
+    data = bytearray(payload)
+    at = dice.randrange(len(data) + 1)
+    length = dice.choice((1, 2, 4, 8, 16, 60, 64, 200))
+    filling = dice.choice(
+        (bytes(length), b"\xff" * length, dice.randbytes(length), b"\xfe" + b"\xff" * (length - 1))
+    )
+    kind = dice.randrange(8)
+    if kind == 0 and data:
+        data[at % len(data)] ^= 1 << dice.randrange(8)
+    elif kind == 1 and data:
+        data[at % len(data)] = dice.choice((0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)))
+    elif kind == 2:
+        data[at : at + length] = filling
+    elif kind == 3:
+        data[at:at] = filling
+    elif kind == 4:
+        del data[at : at + length]
+    elif kind == 5:
+        del data[at - at % 4 :]
+    elif kind == 6:
+        data[at:] = other[at:]
+    else:
+        data += filling * dice.choice((1, 1, 1, 50))
+    return bytes(data)
+
+
+def stream(number: int, seed: int, originals: list[tuple[int, int, int, bytes]], fingerprint: bytes) -> bytes:
+    """The stream ``number``, the same for the same arguments."""
+    from sprdiff import bitstream
+
+    dice = random.Random(f"{seed}-{number}")
+    quality, width, height, payload = dice.choice(originals)
+    for _ in range(dice.randint(0, 4)):
+        payload = mutate(dice, payload, dice.choice(originals)[3])
+    if dice.random() < 0.9:  # Of other lengths it is refused at once.
+        payload = payload[: len(payload) // 4 * 4]
+    if dice.random() < 0.3:
+        quality = dice.randrange(256)
+    if dice.random() < 0.2:
+        width = dice.choice((1, 16, 63, 64, 65, 128, 500, 2000, 16383))
+    if dice.random() < 0.2:
+        height = dice.choice((1, 16, 63, 64, 65, 128, 500, 2000, 3906))
+    data = bitstream.pack(quality, width, height, payload, fingerprint)
+    if dice.random() < 0.1:  # Header and all, and mostly sealed again.
+        body = bytearray(mutate(dice, data[:-3], data))
+        data = bytes(body) + (
+            bitstream._checksum(bytes(body), fingerprint) if dice.random() < 0.8 else data[-3:]
+        )
+    return data
+
+
+def fuzz(count: int, seed: int, say=None) -> Counter:
+    """How many of ``count`` streams ended in a picture, and in which errors, by their words.
+
+    Raises:
+        AssertionError: one ended in another way, or took too long; names its number.
+    """
+    from tiny import small_pipeline
+
+    from sprdiff.errors import BitstreamError
+
+    pipeline = small_pipeline()
+    pipeline.max_pixels = MAX_PIXELS
+    originals, fingerprint = seeds(pipeline), bytes.fromhex(pipeline.fingerprint)
+    ends: Counter = Counter()
+    for number in range(count):
+        data = stream(number, seed, originals, fingerprint)
+        start = time.perf_counter()
+        try:
+            info = pipeline.inspect(data)
+            decoded = pipeline.decompress(data)
+            assert decoded.final.size == decoded.coarse.size == (info.width, info.height)
+            ends["a picture"] += 1
+        except BitstreamError as error:
+            ends[" ".join(re.sub(r"\w*\d\w*", "N", str(error)).split()[:12])] += 1
+        except Exception as error:
+            raise AssertionError(f"stream {number} of seed {seed} ended in {error!r}") from error
+        seconds = time.perf_counter() - start
+        assert seconds < SECONDS, f"stream {number} of seed {seed} took {seconds:.1f} s"
+        if say and number % 1000 == 999:
+            say(number + 1)
+    return ends
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+
+    def say(number: int) -> None:
+        # A crash prints where it was; a hang ends the process the same way. This says between which streams.
+        faulthandler.dump_traceback_later(1000 * SECONDS, exit=True)
+        print(f"{number} streams, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+
+    faulthandler.enable()
+    ends = fuzz(arguments.count, arguments.seed, say)
+    for end, number in ends.most_common():
+        print(f"{number:8} {end}")
+    print(f"{sum(ends.values()):8} streams in {time.perf_counter() - start:.0f} s, seed {arguments.seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
