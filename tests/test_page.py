@@ -544,6 +544,23 @@ def test_the_figure_is_drawn_of_the_zoomed_part_and_opens(page, photo_file):
     assert page.find(".v-figure img").is_displayed()
 
 
+def test_the_animation_is_of_the_zoomed_part_and_keeps_the_figure(page, photo_file):
+    page.choose(photo_file)
+    page.compare()
+    page.driver.find_element(By.XPATH, "//button[.='Draw a figure for slides']").click()
+    page.wait(lambda: page.count(".v-take-links a") == 4, "the figure", 60)
+    page.driver.find_element(By.XPATH, "//button[.='Make an animation']").click()
+    page.wait(lambda: page.count(".v-take-links a") >= 6, "the animation", 60)
+    first = page.fetch(page.link("Animation as APNG"))
+    with Image.open(io.BytesIO(first)) as animation:
+        assert animation.n_frames == 4
+    assert page.fetch(page.link("Figure as PDF")).startswith(b"%PDF")
+    page.wait(lambda: page.find(".v-figure[data-of=flicker] img").is_displayed(), "the animation on the page")
+    page.find("#viewer [data-zoom=in]").click()
+    page.driver.find_element(By.XPATH, "//button[.='Make the animation again']").click()
+    page.wait(lambda: page.fetch(page.link("Animation as APNG")) != first, "the animation of the part", 60)
+
+
 def test_the_report_works_on_its_own(page, photo_file, tmp_path):
     page.choose(photo_file)
     page.compare()

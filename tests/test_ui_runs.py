@@ -25,7 +25,7 @@ from sprdiff.metrics.rate import max_bytes
 from sprdiff.ui import handlers, panels, texts
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.sweep import SWEEP_BPPS, run_sweep
-from sprdiff.ui.takeaway import make_figure
+from sprdiff.ui.takeaway import make_figure, make_flicker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BPP = 0.2
@@ -210,9 +210,16 @@ def test_a_figure_is_made_of_what_is_on_view(desk, session, picture):
     assert drawn["panels"] == value["panels"]
     png, pdf = (Path(file["path"]) for file in drawn["figure"])
     assert Image.open(png).size == (4000, 2250) and pdf.read_bytes().startswith(b"%PDF")
+    moving = make_flicker(session, [0.1, 0.1, 0.4, 0.4])
+    assert moving["figure"] == drawn["figure"] and moving["panels"] == value["panels"]
+    gif, apng = (Path(file["path"]) for file in moving["flicker"][:2])
+    assert (gif.suffix, apng.suffix) == (".gif", ".apng")
+    with Image.open(apng) as animation:
+        assert animation.n_frames == len(value["panels"]) == 4
     handlers.show_picture(desk, session, picture.path, "another.png")
-    with pytest.raises(SettingsError, match="Compare something first"):
-        make_figure(session, None)
+    for make in (make_figure, make_flicker):
+        with pytest.raises(SettingsError, match="Compare something first"):
+            make(session, None)
 
 
 def test_the_strip_holds_the_file_and_its_split(desk, session, picture):

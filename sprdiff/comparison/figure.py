@@ -37,6 +37,7 @@ _INK, _SOFT, _ACCENT = "#171717", "#5c5c5c", "#b5330c"
 _SHORT = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM", "ms-ssim-y": "MS-SSIM luma", "lpips-alex": "LPIPS"}
 _SMALLEST, _LARGEST = 8.5, 11.5  # points; captions grow with their columns
 _NAME = 1.25  # of a caption's size
+_MEASURED = 20.0  # points; lengths of other sizes are in proportion, but for less than a hundredth
 _LEADING = 1.42 / 72  # inches from line to line, for each point
 
 Style = Mapping[str, Any]
@@ -254,16 +255,17 @@ class _Writer:
         from matplotlib.font_manager import FontProperties
 
         self._figure = figure
-        self._font = FontProperties
+        self._fonts = {weight: FontProperties(size=_MEASURED, weight=weight) for weight in ("normal", "bold")}
+        self._lengths: dict[tuple[str, str], float] = {}
         self.width, self.height = (float(side) for side in figure.get_size_inches())
 
     def length(self, text: str, size: float, weight: str) -> float:
         """Inches."""
-        renderer = self._figure.canvas.get_renderer()
-        width, _, _ = renderer.get_text_width_height_descent(
-            text, self._font(size=size, weight=weight), ismath=False
-        )
-        return width / self._figure.dpi
+        if (text, weight) not in self._lengths:
+            renderer = self._figure.canvas.get_renderer()
+            pixels, _, _ = renderer.get_text_width_height_descent(text, self._fonts[weight], ismath=False)
+            self._lengths[text, weight] = 1.01 * pixels / self._figure.dpi / _MEASURED
+        return size * self._lengths[text, weight]
 
     def shorten(self, text: str, size: float, room: float) -> str:
         """The text in bold letters, without as much of its middle as does not fit into ``room`` inches."""

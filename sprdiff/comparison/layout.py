@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +20,7 @@ CROP_RATIOS = (0.5, 2.0)
 """Width over height of a crop that nobody asked for, at least and at most."""
 LENS = 0.44
 """Sides of a crop within its picture, at most, as a share of those of the picture."""
+_SHARES = (0.45, 0.6, 0.8)  # of a crop that is as wide, or as tall, as a part of its picture
 _HIDING = 0.8  # what a grid is worth in which crops hide a part of the pictures
 
 
@@ -94,8 +95,8 @@ def arrange(
         height = (room[3] - (lines - 1) * ROW_GAP) / lines - caption(slot)[1]
         if height > 3 * INNER_GAP:
             for place in ("beside", "below", "within"):
-                picture, crop = _fit(slot, height, ratio, crop_ratios, place)
-                grids.append(_Grid(columns, slot, place, picture, crop))
+                for picture, crop in _fits(slot, height, ratio, crop_ratios, place):
+                    grids.append(_Grid(columns, slot, place, picture, crop))
     grid = max(grids, key=lambda grid: grid.score)
     return _cells(count, grid, room, *caption(grid.slot)), grid.slot
 
@@ -109,20 +110,30 @@ def in_corner(cell: Cell, corner: tuple[bool, bool]) -> Cell:
     return replace(cell, crop=(x, y, *cell.crop[2:]))
 
 
-def _fit(
+def _fits(
     width: float, height: float, ratio: float, crop_ratios: tuple[float, float], place: Place
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Width and height of the picture, and of the crop, in a cell of this size."""
+) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
+    """Width and height of the picture, and of the crop, in a cell of this size: some that fill it."""
     low, high = crop_ratios
-    if place == "beside":
+    if place == "within":
+        wide = min(width, height * ratio)
+        across, down = LENS * wide, LENS * wide / ratio
+        yield (wide, wide / ratio), (min(across, high * down), min(down, across / low))
+    elif place == "beside":
+        # As tall as the picture, or a share of its width.
         tall = min(height, (width - INNER_GAP) / (ratio + low))
-        return (ratio * tall, tall), (min(width - INNER_GAP - ratio * tall, high * tall), tall)
-    if place == "below":
+        yield (ratio * tall, tall), (min(width - INNER_GAP - ratio * tall, high * tall), tall)
+        for share in _SHARES:
+            tall = min(height, (width - INNER_GAP) / (ratio * (1 + share)))
+            across = min(share * ratio * tall, high * tall)
+            yield (ratio * tall, tall), (across, min(tall, across / low))
+    else:
         wide = min(width, (height - INNER_GAP) / (1 / ratio + 1 / high))
-        return (wide, wide / ratio), (wide, min(height - INNER_GAP - wide / ratio, wide / low))
-    wide = min(width, height * ratio)
-    across, down = LENS * wide, LENS * wide / ratio
-    return (wide, wide / ratio), (min(across, high * down), min(down, across / low))
+        yield (wide, wide / ratio), (wide, min(height - INNER_GAP - wide / ratio, wide / low))
+        for share in _SHARES:
+            wide = min(width, (height - INNER_GAP) * ratio / (1 + share))
+            down = min(share * wide / ratio, wide / low)
+            yield (wide, wide / ratio), (min(wide, high * down), down)
 
 
 def _cells(count: int, grid: _Grid, room: Box, caption_width: float, caption_height: float) -> list[Cell]:

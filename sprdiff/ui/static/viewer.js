@@ -462,19 +462,19 @@ const drawTake = () => {
   const box = find(".v-take");
   box.hidden = !shown.bundle;
   if (!shown.bundle) return;
-  const buttons = [
-    ["figure", shown.figure.length ? "Draw the figure again" : "Draw a figure for slides"],
-    ["flicker", shown.flicker.length ? "Make the animation again" : "Make an animation"],
-  ].map(([event, text]) => {
+  const maker = (text, send) => {
     const button = make("button", "v-draw", text);
     button.type = "button";
-    button.dataset.makes = event;
     button.addEventListener("click", () => {
       button.disabled = true;
-      trigger(event, { crop: viewedCrop() });
+      send({ crop: viewedCrop() });
     });
     return button;
-  });
+  };
+  const buttons = [
+    maker(shown.figure.length ? "Draw the figure again" : "Draw a figure for slides", (part) => trigger("figure", part)),
+    maker(shown.flicker.length ? "Make the animation again" : "Make an animation", (part) => trigger("flicker", part)),
+  ];
   const links = [];
   const names = {
     png: "Figure as PNG, 300 dpi", pdf: "Figure as PDF",
