@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from conftest import make_photo
@@ -17,10 +18,20 @@ from PIL import Image
 from visitors import Visitor, wait
 
 from sprdiff.errors import SettingsError
+from sprdiff.metrics import METRICS
 from sprdiff.ui import build_app, jobs, launch_options, texts
+from sprdiff.ui.panels import METRIC_IDS
 
 VISITORS = 20
-BPP = 0.2
+BPP = 0.4
+
+
+@pytest.fixture(autouse=True)
+def quick_metrics(monkeypatch):
+    """Deep metrics would fetch their weights."""
+    for metric in METRIC_IDS:
+        if METRICS[metric].deep:
+            monkeypatch.setitem(METRICS, metric, replace(METRICS[metric], function=lambda *_: 0.5))
 
 
 @contextmanager
@@ -46,8 +57,8 @@ def fetched(visitor: Visitor, file: dict) -> bytes:
 
 def test_twenty_visitors_get_their_own_pictures_and_know_their_place():
     pipeline = FakePipeline(seconds=0.05)
-    photos = [make_photo(160, 160, seed=seed) for seed in range(VISITORS)]
-    slowest: list[float] = []
+    photos = [make_photo(96, 96, seed=seed) for seed in range(VISITORS)]
+    waits: list[float] = []
     ended = threading.Event()
 
     def visit(number: int) -> list[str]:
@@ -62,10 +73,10 @@ def test_twenty_visitors_get_their_own_pictures_and_know_their_place():
 
     def look() -> None:
         with Visitor(address) as other:
-            while not ended.wait(0.2):
+            while not ended.wait(1):
                 started = time.monotonic()
                 other.get("/config").raise_for_status()
-                slowest.append(time.monotonic() - started)
+                waits.append(time.monotonic() - started)
 
     with served(pipeline) as address, ThreadPoolExecutor(VISITORS + 1) as pool:
         looking = pool.submit(look)
@@ -74,11 +85,10 @@ def test_twenty_visitors_get_their_own_pictures_and_know_their_place():
         finally:
             ended.set()
         looking.result()
-    waited = [note for each in notes for note in each if texts.WAITING.format(number="") in note]
-    assert any(texts.WAITING.format(number=5) in note for note in waited)
+    assert any(texts.WAITING.format(number=5) in note for each in notes for note in each)
     assert pipeline.calls["encode"] == VISITORS + 1, "one each, and one to warm up"
     # Requests that need no model; generous, since this process is server and visitors at once.
-    assert sorted(slowest)[len(slowest) // 2] < 1
+    assert sorted(waits)[len(waits) // 2] < 5
 
 
 def test_a_browser_that_closes_in_the_middle_frees_its_place():

@@ -100,6 +100,8 @@ class Visitor:
                         raise RuntimeError(message["output"].get("error"))
                     if message["output"].get("data"):
                         yield self._named(index, message["output"]["data"])
+                elif message.get("msg") == "close_stream":
+                    # Not before: the server takes a stream that breaks off for a page that was closed.
                     return
 
     def _named(self, index: int, values: list[Any]) -> dict[str, Any]:
