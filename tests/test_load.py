@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import threading
 import time
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+import gradio as gr
 import pytest
 from conftest import make_photo
 from fakes import FakePipeline
@@ -17,9 +20,11 @@ from pictures import same_pixels
 from PIL import Image
 from visitors import Visitor, wait
 
+from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError
 from sprdiff.metrics import METRICS
-from sprdiff.ui import build_app, jobs, launch_options, texts
+from sprdiff.ui import build_app, handlers, jobs, launch_options, texts
+from sprdiff.ui.api import compare_file
 from sprdiff.ui.panels import METRIC_IDS
 
 VISITORS = 20
@@ -173,3 +178,45 @@ def test_a_full_line_is_one_sentence():
     for thread in threads:
         thread.join(10)
     line.check_room()
+
+
+# ---- what must not be shared or kept -----------------------------------------------------------------------
+
+
+def test_programs_measure_in_turn_with_the_page(desk, photo, tmp_path):
+    photo.save(tmp_path / "a.png")
+
+    def report(share: float, note: str) -> None:
+        if note == texts.BUSY:
+            raise jobs.Stopped
+
+    with desk.measuring, pytest.raises(jobs.Stopped):
+        compare_file(desk, str(tmp_path / "a.png"), BPP, ["jpeg"], report)
+    assert desk.model.lock.acquire(timeout=1)
+
+
+def test_a_failure_of_a_baseline_is_not_remembered(desk, session, picture, monkeypatch):
+    class Broken:
+        def compress(self, image: Image.Image, *, max_bytes: int) -> None:
+            raise OSError("encoder error -2")
+
+    def last() -> dict:
+        return list(handlers.run_comparison(desk, session, picture, {"bpp": BPP}, ["webp"]))[-1].viewer
+
+    with monkeypatch.context() as broken:
+        broken.setitem(BASELINES, "webp", Broken())
+        assert [each["label"] for each in last()["missing"]] == ["WebP"]
+    again = last()
+    assert again["missing"] == [] and again["panels"][-1]["id"] == "webp"
+
+
+def test_a_full_disk_is_a_sentence_and_named_in_the_log(desk, session, photo, tmp_path, monkeypatch, caplog):
+    photo.save(tmp_path / "a.png")
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(gr.Error, match="cannot write its files"), handlers.clear_errors():
+        handlers.show_picture(desk, session, str(tmp_path / "a.png"), "a.png")
+    assert str(session.run_folder) in caplog.text
