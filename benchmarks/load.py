@@ -29,6 +29,9 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 from conftest import make_photo  # noqa: E402
 from visitors import Visitor, wait  # noqa: E402
 
+SETTLE_SECONDS = 10
+"""After its first answer gradio asks itself for the page, and gives up after three seconds without it."""
+
 
 def main() -> None:
     """Measures and prints."""
@@ -54,6 +57,7 @@ def measure(address: str, pid: int, arguments: argparse.Namespace) -> dict[str, 
     """What the table shows."""
     if not wait(lambda: _answers(address), 120):
         sys.exit("the server does not answer")
+    time.sleep(SETTLE_SECONDS)
     wrong: list[int] = []
     seconds: list[float] = []
     waits: list[float] = []
