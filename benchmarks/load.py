@@ -27,10 +27,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from conftest import make_photo  # noqa: E402
-from visitors import Visitor, wait  # noqa: E402
-
-SETTLE_SECONDS = 10
-"""After its first answer gradio asks itself for the page, and gives up after three seconds without it."""
+from visitors import Visitor  # noqa: E402
 
 
 def main() -> None:
@@ -45,8 +42,13 @@ def main() -> None:
         port = free.getsockname()[1]
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "OMP_NUM_THREADS": "2"}
     environment = {key: value for key, value in environment.items() if not key.startswith("MALLOC_")}
-    server = subprocess.Popen([sys.executable, "-m", "sprdiff", "serve"], cwd=REPOSITORY, env=environment)
+    command = [sys.executable, "-u", "-m", "sprdiff", "serve"]
+    server = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True)
     try:
+        # The last that gradio says: before it, it asks itself for the page and must not be kept busy.
+        while "public link" not in (line := server.stdout.readline()):
+            if not line:
+                sys.exit("the server ended")
         print(as_table(measure(f"http://127.0.0.1:{port}/", server.pid, arguments)))
     finally:
         server.terminate()
@@ -55,9 +57,6 @@ def main() -> None:
 
 def measure(address: str, pid: int, arguments: argparse.Namespace) -> dict[str, float]:
     """What the table shows."""
-    if not wait(lambda: _answers(address), 120):
-        sys.exit("the server does not answer")
-    time.sleep(SETTLE_SECONDS)
     wrong: list[int] = []
     seconds: list[float] = []
     waits: list[float] = []
@@ -110,14 +109,6 @@ def as_table(result: dict[str, float]) -> str:
     """The measurements as a markdown table."""
     rows = [f"| {name} | {value:.2f} |" for name, value in result.items()]
     return "\n".join(["| | |", "|---|---:|", *rows])
-
-
-def _answers(address: str) -> bool:
-    try:
-        with Visitor(address):
-            return True
-    except Exception:  # nobody listens yet
-        return False
 
 
 def _fetched(visitor: Visitor, panel: dict) -> np.ndarray:
