@@ -3,8 +3,8 @@
     python benchmarks/large_pictures.py                   # 0.4, 2, 6 and 12 megapixels, and 16 x 16383
     python benchmarks/large_pictures.py --all --json      # and 48
 
-Each picture is compressed and decoded in a process of its own. It is noise at four scales, alike everywhere, so
-that nothing in the picture itself hides a seam. The seam ratio is that of the strongest step between two
+Each picture is compressed and decoded in a process of its own. It is noise at four scales, alike everywhere,
+so that nothing in the picture itself hides a seam. The seam ratio is that of the strongest step between two
 neighbouring columns (or rows) where a tile begins or ends to the strongest one elsewhere, each step the mean
 over the column: above 1 a border of a tile stands out.
 """
@@ -136,7 +136,8 @@ def _axis_ratio(pixels: np.ndarray, axis: int) -> float | None:
 def as_table(results: list[dict]) -> str:
     """The measurements as a markdown table."""
     lines = [
-        "| Picture | Megapixels | Compress | Decompress | Seconds per megapixel | Peak memory | Seam, coarse | final |",
+        "| Picture | Megapixels | Compress | Decompress | Seconds per megapixel | Peak memory "
+        "| Seam, coarse | final |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in results:

@@ -198,6 +198,17 @@ def test_tiles_blend_to_the_whole():
     assert torch.allclose(shifted, y + 1, atol=1e-5)
 
 
+def test_tiles_of_other_tones_leave_no_seam():
+    """Each tile is brighter than the one before; no step between neighbours exceeds the slope of a blend."""
+    tones = itertools.count()
+    x = torch.zeros(1, 1, 640, 640)
+    (out,) = run_tiled(lambda tile: (tile + 8 * next(tones),), [(x, 1)], [1], tile=256, overlap=64)
+    brightest = out.max()
+    assert brightest == 8 * 8, "nine tiles"
+    for axis, between_tiles in ((-1, 8), (-2, 3 * 8)):
+        assert out.diff(dim=axis).abs().max() <= 1.1 * between_tiles / 64
+
+
 def test_one_tile_is_passed_through_untouched():
     x = torch.rand(1, 1, 64, 64)
     (out,) = run_tiled(lambda a: (a,), [(x, 1)], [1])

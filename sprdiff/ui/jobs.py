@@ -143,6 +143,7 @@ def follow(
             inbox.put(_DONE)
 
     threading.Thread(target=run, name="sprdiff-run", daemon=True).start()
+    shown: Step | None = None
     try:
         while not stop.is_set():
             try:
@@ -156,6 +157,9 @@ def follow(
             # Only the latest of several waiting steps is worth drawing.
             if isinstance(item, Step) and not inbox.empty() and isinstance(inbox.queue[0], Step):
                 continue
+            if item == shown:
+                continue  # who waits reports again and again, to be stopped
+            shown = item if isinstance(item, Step) else shown
             yield item
     finally:
         stop.set()
