@@ -129,7 +129,7 @@ def session() -> Iterator[Session]:
 
 
 @pytest.fixture
-def picture(photo, session, tmp_path):
+def picture(photo, desk, session, tmp_path):
     """The photograph as the page shows it after an upload."""
     from sprdiff.ui import handlers
 

@@ -217,7 +217,7 @@ def test_only_uploads_are_read(tmp_path):
         inside.unlink()
 
 
-def test_show_picture_writes_exactly_the_loaded_picture(photo, session, tmp_path):
+def test_show_picture_writes_exactly_the_loaded_picture(photo, desk, session, tmp_path):
     turned = tmp_path / "turned.png"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -230,7 +230,7 @@ def test_show_picture_writes_exactly_the_loaded_picture(photo, session, tmp_path
         assert same_pixels(shown, photo.transpose(Image.Transpose.ROTATE_270))
 
 
-def test_show_picture_refuses_what_is_none(session, tmp_path):
+def test_show_picture_refuses_what_is_none(desk, session, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(InputImageError):
         handlers.show_picture(desk, session, str(tmp_path / "a.png"), "a.png")

@@ -167,10 +167,11 @@ class Desk:
         is missing: it may be there the next time.
         """
         with self.line.turn(report):
-            self._compare(image, method_ids, target_bpp, report, emit, metrics)
+            self._compare(model, image, method_ids, target_bpp, report, emit, metrics)
 
     def _compare(
         self,
+        model: BackgroundModel,
         image: Image.Image,
         method_ids: Sequence[str],
         target_bpp: float,
