@@ -20,12 +20,15 @@ class SlowServer:
         ranges: whether the header ``Range`` is understood.
     Attributes:
         requests: name and first byte of each request.
+        held_at: where set, a body stops at this byte until ``go_on`` is set.
     """
 
     def __init__(
         self, files: Mapping[str, bytes], *, seconds: float = 0.0, breaks: int = 0, ranges: bool = True
     ) -> None:
         self.requests: list[tuple[str, int]] = []
+        self.held_at: int | None = None
+        self.go_on = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,6 +47,8 @@ class SlowServer:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 for at in range(0, len(body[: breaks or None]), CHUNK):
+                    if at == server.held_at:
+                        server.go_on.wait(120)
                     self.wfile.write(body[: breaks or None][at : at + CHUNK])
                     time.sleep(seconds)
 
