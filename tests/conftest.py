@@ -95,11 +95,12 @@ def pipeline() -> SPRDiffPipeline:
 @pytest.fixture
 def torch_cache(monkeypatch, tmp_path) -> Iterator[Path]:
     """An empty cache of pretrained weights, no memory of failures, and no networks built."""
-    from sprdiff.metrics import backbones, deep
+    from sprdiff.metrics import deep, download
 
     networks = (deep.lpips_network, deep.dists_network)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(backbones, "_failures", {})
+    monkeypatch.setattr(download, "_failures", {})
+    monkeypatch.delenv("HF_HUB_OFFLINE")  # who asks for an empty cache brings a network
     for network in networks:
         network.cache_clear()
     yield tmp_path / "hub"

@@ -1,11 +1,10 @@
 """Metrics with learned weights: random ones, put where the real ones would be, and no network."""
 
-import hashlib
-import http.server
 import math
 import threading
 import time
 import urllib.error
+import urllib.request
 import warnings
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from random_weights import store_random_backbone, store_random_dists
 
 from sprdiff import metrics
 from sprdiff.errors import WeightsError
-from sprdiff.metrics import METRICS, backbones, deep, measure
+from sprdiff.metrics import METRICS, backbones, deep, download, measure
 
 DEEP = ["lpips-alex", "lpips-vgg", "dists"]
 
@@ -184,8 +183,8 @@ class NoNetwork:
         self.calls: list[str] = []
         self.error = error or urllib.error.URLError(OSError("Name or service not known"))
 
-    def __call__(self, url: str, timeout: float):
-        self.calls.append(url)
+    def __call__(self, request: urllib.request.Request, timeout: float):
+        self.calls.append(request.full_url)
         raise self.error
 
 
@@ -233,11 +232,11 @@ def test_refusal_of_one_file_is_not_held_against_the_server(torch_cache, monkeyp
 
 def test_silent_network_costs_only_the_limit(torch_cache, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: release.wait(60))
-    monkeypatch.setattr(backbones, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: release.wait(60))
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.2)
     start = time.perf_counter()
     with pytest.raises(WeightsError, match="no answer within"):
-        backbones.cached_weights("https://host/file.pth", "checkpoints")
+        download.cached_weights("https://host/file.pth", "checkpoints")
     assert time.perf_counter() - start < 5
     release.set()
 
@@ -246,56 +245,9 @@ def test_other_errors_are_not_hidden(torch_cache, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(deep, "cached_weights", broken)
+    monkeypatch.setattr(backbones, "cached_weights", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         measure(smooth_picture(40, 40), smooth_picture(40, 40), ["lpips-alex"])
-
-
-@pytest.fixture
-def server():
-    """A server on this machine that knows one file, and one that it breaks off."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = b"weights" * 1000
-            if "missing" in self.path:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[:100] if "broken" in self.path else body)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-def test_download(torch_cache, server):
-    digest = hashlib.sha256(b"weights" * 1000).hexdigest()
-    path = backbones.cached_weights(f"{server}/net.pth", "checkpoints", sha256_prefix=digest[:8])
-    assert path == torch_cache / "checkpoints" / "net.pth"
-    assert path.read_bytes() == b"weights" * 1000
-
-
-@pytest.mark.parametrize(
-    ("name", "prefix", "reason"),
-    [
-        ("net.pth", "00000000", "SHA-256 does not begin with 00000000"),
-        ("broken.pth", "", "failed"),
-        ("missing.pth", "", "HTTP Error 404"),
-    ],
-)
-def test_download_that_fails_leaves_nothing(torch_cache, server, name, prefix, reason):
-    for _ in range(2):
-        with pytest.raises(WeightsError, match=reason):
-            backbones.cached_weights(f"{server}/{name}", "checkpoints", sha256_prefix=prefix)
-    assert not (torch_cache / "checkpoints").exists() or not list((torch_cache / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize("side", [16, 17, 31])

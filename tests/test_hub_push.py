@@ -289,9 +289,21 @@ def test_the_page_takes_what_the_commands_take(monkeypatch: pytest.MonkeyPatch):
     served = []
     page = SimpleNamespace(launch=lambda **options: None)
     monkeypatch.setattr(
-        "sprdiff.ui.build_app", lambda load, model_name, votes: served.append(model_name) or page
+        "sprdiff.ui.build_app",
+        lambda load, model_name, others, **options: (
+            served.append([model_name, *(each.name for each in others)]) or page
+        ),
     )
     monkeypatch.setenv(MODEL_VARIABLE, "owner/name@v1")
-    for arguments in ([], ["--model", "owner/other"], ["--model", str(embedded_checkpoint())]):
+    embedded = ["--model", str(embedded_checkpoint())]
+    for arguments in ([], ["--model", "owner/other"], embedded, [*embedded, "--model", "owner/other"]):
         assert main(["serve", *arguments]) == 0
-    assert served == ["owner/name@v1", "owner/other", "sprdiff-tiny"]
+    monkeypatch.setenv(MODEL_VARIABLE, "owner/name@v1 owner/other")
+    assert main(["serve"]) == 0
+    assert served == [
+        ["owner/name@v1"],
+        ["owner/other"],
+        ["sprdiff-tiny"],
+        ["sprdiff-tiny", "owner/other"],
+        ["owner/name@v1", "owner/other"],
+    ]

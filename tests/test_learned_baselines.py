@@ -17,7 +17,7 @@ from sprdiff.baselines import BASELINES, learned
 from sprdiff.baselines.learned import LEARNED, LearnedCodec, ready
 from sprdiff.baselines.search import SCALES
 from sprdiff.errors import InputImageError, WeightsError
-from sprdiff.metrics import backbones
+from sprdiff.metrics import download
 
 ARCHITECTURES = {
     "bmshj2018-hyperprior": lambda: ScaleHyperprior(8, 12),
@@ -111,7 +111,8 @@ def server(tmp_path, monkeypatch) -> Iterator[str]:
     served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=served.serve_forever, daemon=True).start()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
-    monkeypatch.setattr(backbones, "_failures", {})
+    monkeypatch.setattr(download, "_failures", {})
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     yield f"http://127.0.0.1:{served.server_port}"
     served.shutdown()
     served.server_close()

@@ -12,7 +12,7 @@ from scipy import linalg
 from sprdiff.errors import WeightsError
 from sprdiff.evaluation.results import read_rows
 from sprdiff.evaluation.runner import evaluate
-from sprdiff.metrics import backbones, patches
+from sprdiff.metrics import download, patches
 from sprdiff.metrics.inputs import UndefinedMetricError
 
 
@@ -24,8 +24,9 @@ def offline(monkeypatch, tmp_path):
         raise OSError("no network in tests")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(backbones, "_failures", {})
-    monkeypatch.setattr(backbones.urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(download, "_failures", {})
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(download.urllib.request, "urlopen", no_network)
     patches._inception.cache_clear()
     yield tmp_path / "hub"
     patches._inception.cache_clear()

@@ -273,7 +273,7 @@ def test_stop_keeps_what_was_ready_and_frees_the_model(session, picture):
     assert texts.STOPPED in frames[-1].status and not frames[-1].running
     assert desk.model.lock.acquire(timeout=10)
     desk.model.lock.release()
-    assert desk.remembered(Image.open(picture.path), ["x"], BPP) is None
+    assert desk.remembered(desk.model, Image.open(picture.path), ["x"], BPP) is None
 
 
 def test_a_failed_run_waits_for_nothing(session, picture):

@@ -17,7 +17,7 @@ from sprdiff.baselines.search import best_within, bisect_quality, enlarge
 from sprdiff.bitstream import MAX_PIXELS, MAX_SIDE
 from sprdiff.errors import InputImageError, WeightsError
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
-from sprdiff.metrics.backbones import cached_weights
+from sprdiff.metrics.download import cached_weights
 from sprdiff.types import EncodedImage
 
 if TYPE_CHECKING:
@@ -167,9 +167,7 @@ def _load_from_zoo(id: str, quality: int) -> nn.Module:
     from compressai.zoo.pretrained import load_pretrained
 
     url = model_urls[id]["mse"][quality]
-    # The zoo names each file after the first eight digits of its hash.
-    digest = url.rpartition("-")[2].partition(".")[0]
-    path = cached_weights(url, "checkpoints", sha256_prefix=digest)
+    path = cached_weights(url, "checkpoints")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

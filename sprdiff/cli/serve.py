@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sprdiff.cli.options import MaxPixels, Model, load_pipeline
+from sprdiff.cli.options import MaxPixels, load_pipeline
 from sprdiff.files import check_folder
-from sprdiff.weights import default_checkpoint
+from sprdiff.weights import MODEL_VARIABLE, default_checkpoint, resolve
 
 if TYPE_CHECKING:
     from sprdiff import SPRDiffPipeline
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Checkpoint folder, or owner/name[@revision] on the Hub; the embedded one by default. Given "
+        f"several times, or several in {MODEL_VARIABLE} with spaces between, visitors choose."
+    ),
+]
 
 PAGE_PIXELS = 16_000_000
 """Largest width x height that the page codes, unless told otherwise: its visitors share a machine."""
 
 
 def serve(
-    model: Model = None,
+    model: Models = None,
     # Spaces and containers name these in the environment; gradio's own names are kept.
     host: Annotated[
         str, typer.Option(envvar="GRADIO_SERVER_NAME", help="Address to listen on.")
@@ -31,6 +40,13 @@ def serve(
         Path | None,
         typer.Option(help="Folder that keeps the answers of blind tests; without it, nothing is kept."),
     ] = None,
+    fetch_weights: Annotated[
+        bool,
+        typer.Option(
+            envvar="SPRDIFF_FETCH_WEIGHTS",
+            help="Fetch the weights of LPIPS and DISTS at once, in the background, not at their first use.",
+        ),
+    ] = True,
     share: Annotated[bool, typer.Option("--share", help="Ask gradio for a public link.")] = False,
 ) -> None:
     """Serve the page; the model is loaded once it is up."""
@@ -41,16 +57,40 @@ def serve(
     # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
     # for each other made a run five times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from sprdiff.ui import build_app, launch_options
+    from sprdiff.ui import Checkpoint, build_app, launch_options
 
-    checkpoint = str(model or default_checkpoint())
-
-    def load() -> SPRDiffPipeline:
-        pipeline = load_pipeline(checkpoint)
-        pipeline.max_pixels = max_pixels
-        return pipeline
-
-    # Of a folder the name is enough; of a repository, owner and revision tell which it is.
-    name = Path(checkpoint).name if Path(checkpoint).is_dir() else checkpoint
-    app = build_app(load, model_name=name, votes=votes, max_pixels=max_pixels)
+    first, *others = [
+        Checkpoint(_name(checkpoint), partial(_load, checkpoint, max_pixels), partial(_num_bytes, checkpoint))
+        for checkpoint in dict.fromkeys(model or _default_checkpoints())
+    ]
+    app = build_app(
+        first.load,
+        model_name=first.name,
+        fetch_model=first.fetch,
+        others=others,
+        votes=votes,
+        max_pixels=max_pixels,
+        fetch_weights=fetch_weights,
+    )
     app.launch(server_name=host, server_port=port, share=share, **launch_options())
+
+
+def _default_checkpoints() -> list[str]:
+    named = str(default_checkpoint())
+    return [named] if Path(named).is_dir() else named.split()  # the name of a folder may hold spaces
+
+
+def _load(checkpoint: str, max_pixels: int) -> SPRDiffPipeline:
+    pipeline = load_pipeline(checkpoint)
+    pipeline.max_pixels = max_pixels
+    return pipeline
+
+
+def _num_bytes(checkpoint: str) -> int:
+    """Of its files, after it was downloaded where that is needed."""
+    return sum(file.stat().st_size for file in resolve(checkpoint).rglob("*") if file.is_file())
+
+
+def _name(checkpoint: str) -> str:
+    # Of a folder the name is enough; of a repository, owner and revision tell which it is.
+    return Path(checkpoint).name if Path(checkpoint).is_dir() else checkpoint

@@ -1,35 +1,27 @@
-"""Pretrained weights that the perceptual metrics need: taken from torch's cache, or fetched into it once.
-
-torchvision and pyiqa would download by themselves, but without a time limit: on a machine without network a
-page would hang. Here a connection has ``CONNECT_SECONDS``, and what failed once is not tried again in this
-process.
-"""
+"""The pretrained networks under LPIPS and DISTS: of AlexNet and VGG-16 the convolutions, and no more."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import http.client
-import os
-import queue
 import threading
-import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from sprdiff.errors import WeightsError
+from sprdiff.metrics.download import cached_weights
 
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 15.0
+if TYPE_CHECKING:
+    import torch
+
+Backbone = Literal["alexnet", "vgg16"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_fetching = threading.Lock()
-_failures: dict[str, str] = {}  # host or URL -> reason
+_PREFIX = "features."
 
 
 def built_once(build: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -45,93 +37,79 @@ def built_once(build: Callable[_P, _T]) -> Callable[_P, _T]:
     return locked
 
 
-def cached_weights(url: str, folder: str, sha256_prefix: str = "") -> Path:
-    """The file of ``url`` in ``folder`` of torch's cache, downloaded if it is not there.
+def backbone_file(name: Backbone) -> Path:
+    """A file with the convolutions: torchvision's where it is in torch's cache, else ours, fetched once.
 
-    Args:
-        url: of the weights; the last part of its path is the name of the file.
-        folder: inside ``torch.hub.get_dir()``, where the library that reads the file looks for it.
-        sha256_prefix: first hexadecimal digits of the SHA-256, checked after a download.
+    torchvision's files hold classifiers of 224 and 469 MB as well, which no metric reads: of a download the
+    convolutions are kept, 10 MB of AlexNet and 59 MB of VGG-16.
+
     Raises:
-        WeightsError: there is no network, the server refuses, or the file is not the one expected.
+        WeightsError: it is not there and cannot be fetched.
     """
     import torch
+    import torchvision
 
-    path = Path(torch.hub.get_dir()) / folder / Path(urlsplit(url).path).name
-    with _fetching:
-        if path.exists():
-            return path
-        host = urlsplit(url).netloc
-        for key in (host, url):
-            if key in _failures:
-                raise WeightsError(_failures[key])
-        try:
-            response = _connect(url)
-        except (OSError, http.client.HTTPException) as error:
-            # An HTTP status concerns this file; anything else, the whole server.
-            if isinstance(error, urllib.error.HTTPError):
-                key, cause = url, str(error)
-            else:
-                key, cause = host, getattr(error, "reason", error)  # less of urllib's wrapping
-            reason = f"its weights are not here and {host} does not give them ({cause})"
-            raise _failed(key, reason) from error
-        try:
-            with response:
-                _store(response, path, sha256_prefix)
-        except (OSError, http.client.HTTPException) as error:
-            raise _failed(url, f"downloading its weights from {host} failed ({error})") from error
-    return path
+    url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
+    whole = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+    if whole.exists():
+        return whole
+    return cached_weights(url, "sprdiff", cut=_cut, name=f"{whole.stem}-features.safetensors")
 
 
-def _failed(key: str, reason: str) -> WeightsError:
-    _failures[key] = reason
-    return WeightsError(reason)
+def backbone_features(name: Backbone) -> torch.nn.Sequential:
+    """torchvision's ``features`` of the network, pretrained on ImageNet.
 
+    Raises:
+        WeightsError: the weights cannot be had, or their file is damaged.
+    """
+    import torch
+    import torchvision
 
-def _connect(url: str) -> http.client.HTTPResponse:
-    """The response to a GET of ``url``, or an ``OSError`` after at most ``CONNECT_SECONDS``."""
-    answers: queue.Queue[http.client.HTTPResponse | Exception] = queue.Queue()
-
-    def attempt() -> None:
-        try:
-            answers.put(urllib.request.urlopen(url, timeout=READ_SECONDS))
-        except Exception as error:  # raised again by the caller, whatever it is
-            answers.put(error)
-
-    # In a thread, because no socket timeout covers the resolution of the host's name.
-    threading.Thread(target=attempt, daemon=True).start()
+    path = backbone_file(name)
+    with torch.device("meta"):  # neither memory nor time for the classifier
+        features = torchvision.models.get_model(name).features
     try:
-        answer = answers.get(timeout=CONNECT_SECONDS)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {CONNECT_SECONDS:.0f} seconds") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        features.load_state_dict(_convolutions(path), assign=True)
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise WeightsError(f"{path} does not hold the weights of {name} ({error}); delete it") from error
+    return features.requires_grad_(False).eval()
 
 
-def _store(response: http.client.HTTPResponse, path: Path, sha256_prefix: str) -> None:
-    """Write the body to ``path``, which appears only once it is whole and has the right hash."""
-    from tqdm import tqdm
+@contextmanager
+def torchvision_gives(module: ModuleType, attribute: str, name: Backbone) -> Iterator[None]:
+    """Within, ``module``, which knows torchvision's models as ``attribute``, gets our network from them.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    digest, received = hashlib.sha256(), 0
-    expected = int(response.headers.get("Content-Length", 0)) or None
+    lpips and pyiqa build their networks from what torchvision would load, the classifier included.
+    """
+    features = backbone_features(name)
+
+    def build(**options: Any) -> SimpleNamespace:
+        return SimpleNamespace(features=features)
+
+    theirs = getattr(module, attribute)
+    setattr(module, attribute, SimpleNamespace(**{name: build}))
     try:
-        # On stderr, and only where that is a terminal.
-        with (
-            open(partial, "xb") as file,
-            tqdm(desc=path.name, total=expected, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-                digest.update(chunk)
-                received += len(chunk)
-                bar.update(len(chunk))
-        if expected not in (None, received):
-            raise OSError(f"{received} bytes of {expected} arrived")
-        if not digest.hexdigest().startswith(sha256_prefix):
-            raise OSError(f"the SHA-256 does not begin with {sha256_prefix}")
-        os.replace(partial, path)
+        yield
     finally:
-        partial.unlink(missing_ok=True)
+        setattr(module, attribute, theirs)
+
+
+def _convolutions(path: Path) -> dict[str, torch.Tensor]:
+    """The state of ``features``, float32."""
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+
+
+def _cut(whole: Path, kept: Path) -> None:
+    from safetensors.torch import save_file
+
+    try:
+        state = _convolutions(whole)
+    except Exception as error:
+        raise OSError(f"it does not hold weights: {error}") from error
+    save_file({key: value.contiguous() for key, value in state.items()}, kept)

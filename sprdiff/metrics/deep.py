@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sprdiff.metrics.backbones import built_once, cached_weights
+from sprdiff.metrics.backbones import Backbone, backbone_file, built_once, torchvision_gives
+from sprdiff.metrics.download import cached_weights
 from sprdiff.metrics.inputs import Picture, batches, pyiqa_architecture
 
 if TYPE_CHECKING:
@@ -107,12 +109,9 @@ def lpips_network(net: str) -> torch.nn.Module:
         WeightsError: the weights are neither in torch's cache nor can they be downloaded.
     """
     import lpips
-    from torchvision.models import AlexNet_Weights, VGG16_Weights
 
-    weights = {"alex": AlexNet_Weights, "vgg": VGG16_Weights}[net].IMAGENET1K_V1
-    _fetch_torchvision(weights.url)
-    with warnings.catch_warnings():  # lpips uses an argument that torchvision has deprecated
-        warnings.simplefilter("ignore", UserWarning)
+    name: Backbone = {"alex": "alexnet", "vgg": "vgg16"}[net]
+    with torchvision_gives(lpips.pretrained_networks, "tv", name):
         network = lpips.LPIPS(net=net, verbose=False).eval()
     network.net.forward = ReferenceFeatures(network.net.forward)
     return network
@@ -127,18 +126,30 @@ def dists_network() -> torch.nn.Module:
         PackageError: pyiqa is not installed.
     """
     import torch
-    from torchvision.models import VGG16_Weights
 
     pyiqa = pyiqa_architecture("dists_arch")
-    _fetch_torchvision(VGG16_Weights.IMAGENET1K_V1.url)
-    path = cached_weights(pyiqa.default_model_urls["url"], "pyiqa")
-    network = pyiqa.DISTS(pretrained=False)  # it would print to stdout while loading; so do that here
+    path = dists_file()
+    with torchvision_gives(pyiqa, "models", "vgg16"):
+        network = pyiqa.DISTS(pretrained=False)  # it would print to stdout while loading; so do that here
     learned = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict({name: learned[name] for name in ("alpha", "beta")}, strict=False)
     network.forward_once = ReferenceFeatures(network.forward_once)
     return network.eval()
 
 
-def _fetch_torchvision(url: str) -> None:
-    """Put a file where torchvision finds it; the digits in its name are the beginning of its SHA-256."""
-    cached_weights(url, "checkpoints", sha256_prefix=url.rsplit("-", 1)[1].removesuffix(".pth"))
+def dists_file() -> Path:
+    """The file with the weights that DISTS gives to each channel.
+
+    Raises:
+        WeightsError: it is neither in torch's cache nor can it be downloaded.
+        PackageError: pyiqa is not installed.
+    """
+    return cached_weights(pyiqa_architecture("dists_arch").default_model_urls["url"], "pyiqa")
+
+
+WEIGHTS: dict[str, tuple[Callable[[], Path], ...]] = {
+    "lpips-alex": (functools.partial(backbone_file, "alexnet"),),
+    "lpips-vgg": (functools.partial(backbone_file, "vgg16"),),
+    "dists": (dists_file, functools.partial(backbone_file, "vgg16")),
+}
+"""By metric, what fetches each of its files."""

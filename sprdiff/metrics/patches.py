@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprdiff.errors import WeightsError
-from sprdiff.metrics.backbones import built_once, cached_weights
+from sprdiff.metrics.backbones import built_once
+from sprdiff.metrics.download import cached_weights
 from sprdiff.metrics.inputs import Picture, UndefinedMetricError, pixels
 
 if TYPE_CHECKING:
@@ -150,8 +151,7 @@ def _inception() -> torch.nn.Module:
     import torch
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-    digits = URL_INCEPTION_V3.rsplit("-", 1)[1].removesuffix(".pth")  # the beginning of its SHA-256
-    path = cached_weights(URL_INCEPTION_V3, "checkpoints", sha256_prefix=digits)
+    path = cached_weights(URL_INCEPTION_V3, "checkpoints")
     try:
         # torch-fidelity unpickles whatever it is given; what passes here holds tensors and nothing else.
         torch.load(path, map_location="cpu", weights_only=True)

@@ -101,8 +101,7 @@ def compress_file(
     from sprdiff.metrics.rate import bpp
 
     image = desk.read_picture(_given(path))
-    pipeline = desk.model.get()
-    with turn(desk.model.lock, report):
+    with desk.model.use(report) as pipeline:
         encoded = pipeline.encode(
             image, target_bpp=handlers.check_target(target_bpp), on_step=lambda share: report(share, "")
         )
@@ -132,8 +131,7 @@ def decompress_file(desk: Desk, path: str | None, report: Progress) -> tuple[str
     from sprdiff.images import save_png
 
     data = Path(_given(path)).read_bytes()
-    pipeline = desk.model.get()
-    with turn(desk.model.lock, report):
+    with desk.model.use(report) as pipeline:
         decoded = pipeline.decompress(data, on_step=lambda share: report(share, ""))
     folder = desk.scratch.answer_folder()
     coarse, final = folder / "coarse.png", folder / "final.png"

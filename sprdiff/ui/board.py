@@ -32,6 +32,7 @@ class Board:
     Args:
         method_ids: those that a panel is expected of.
         image: the original, RGB.
+        model: name of the checkpoint, where there are several.
     Attributes:
         detail: of the SPRDiff stream, once it is known.
         pending: labels of the methods without a picture, by id.
@@ -44,6 +45,7 @@ class Board:
         target_bpp: float,
         method_ids: Sequence[str],
         image: Image.Image,
+        model: str = "",
     ) -> None:
         from sprdiff.methods import METHODS
         from sprdiff.metrics.rate import max_bytes
@@ -55,6 +57,8 @@ class Board:
         self._stem = f"{file_stem(Path(picture.name).stem)[:40]}-{target_bpp:.3g}bpp"
         budget = bytes_text(max_bytes(target_bpp, *image.size))
         self._settings = f"{target_bpp:.3g} bits per pixel, at most {budget}"
+        if model:
+            self._settings += f", SPRDiff by {model}"
         self._original = original_panel(session.save_picture(image, original_stem(picture.name)), *image.size)
         self._panels: dict[str, dict[str, Any]] = {}
         self._results: dict[str, MethodResult] = {}

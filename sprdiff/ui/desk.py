@@ -16,10 +16,11 @@ from sprdiff.metrics import METRICS
 from sprdiff.types import Progress, RateBreakdown
 from sprdiff.ui import texts
 from sprdiff.ui.jobs import Line, turn
-from sprdiff.ui.model import BackgroundModel
+from sprdiff.ui.model import BackgroundModel, Checkpoint, Models
 from sprdiff.ui.panels import METRIC_IDS
 from sprdiff.ui.scratch import Scratch
 from sprdiff.ui.sessions import Sessions
+from sprdiff.ui.weights import MetricWeights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,15 +101,28 @@ class Desk:
         loader: makes the pipeline, called in the background.
         model_name: what the page calls the model.
         max_pixels: of a picture; larger ones are refused before they are decoded.
+        fetch_model: see ``Checkpoint.fetch``.
+        others: models that visitors may choose instead.
+        fetch_weights: fetch the weights of the metrics at once, not when they are first needed.
     Attributes:
         line: runs wait in it.
         measuring: held while deep metrics are measured, by the page and by programs.
     """
 
     def __init__(
-        self, loader: Callable[[], SPRDiffPipeline], model_name: str, max_pixels: int = MAX_PIXELS
+        self,
+        loader: Callable[[], SPRDiffPipeline],
+        model_name: str,
+        max_pixels: int = MAX_PIXELS,
+        *,
+        fetch_model: Callable[[], int] | None = None,
+        others: Sequence[Checkpoint] = (),
+        fetch_weights: bool = False,
     ) -> None:
-        self.model = BackgroundModel(loader, model_name, warm_up)
+        self.weights = MetricWeights()
+        if fetch_weights:
+            self.weights.start(METRIC_IDS)
+        self.models = Models([Checkpoint(model_name, loader, fetch_model), *others], self._warm_up)
         self.scratch = Scratch()
         self.sessions = Sessions(self.scratch)
         # Apart from the model's: a deep metric takes hundreds of megabytes and every core, and it keeps the
@@ -119,6 +133,11 @@ class Desk:
         self._readers = threading.BoundedSemaphore(READERS)
         self._comparisons: OrderedDict[tuple, Comparison] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def model(self) -> BackgroundModel:
+        """The one of visitors who have chosen none, and of programs."""
+        return self.models.default
 
     def read_picture(self, path: str) -> Image.Image:
         """The picture in a file, as ``sprdiff.images.load_image`` gives it; a few are decoded at once.
@@ -133,6 +152,7 @@ class Desk:
 
     def compare(
         self,
+        model: BackgroundModel,
         image: Image.Image,
         method_ids: Sequence[str],
         target_bpp: float,
@@ -147,10 +167,11 @@ class Desk:
         is missing: it may be there the next time.
         """
         with self.line.turn(report):
-            self._compare(image, method_ids, target_bpp, report, emit, metrics)
+            self._compare(model, image, method_ids, target_bpp, report, emit, metrics)
 
     def _compare(
         self,
+        model: BackgroundModel,
         image: Image.Image,
         method_ids: Sequence[str],
         target_bpp: float,
@@ -161,8 +182,7 @@ class Desk:
         # Here, since it imports torch.
         from sprdiff.comparison.compare import CODING_SHARE, code, measured, part
 
-        report(0.0, texts.STARTING if self.model.state.phase == "ready" else texts.MODEL_LOADING)
-        pipeline = self.model.get()
+        report(0.0, texts.STARTING if model.state.phase == "ready" else texts.MODEL_LOADING)
         results: dict[str, MethodResult] = {}
         missing: list[str] = []
         detail: StreamDetail | None = None
@@ -177,7 +197,7 @@ class Desk:
             emit(Missing(method, reason))
 
         coding = part(report, 0, CODING_SHARE)
-        with turn(self.model.lock, coding):
+        with model.use(coding) as pipeline:
             for result in code(
                 image, method_ids, pipeline, target_bpp=target_bpp, progress=coding, on_missing=on_missing
             ):
@@ -193,23 +213,33 @@ class Desk:
                 results[result.method] = result
                 emit(result if len(result.metrics) == len(metrics) else Unfinished(result))
 
-        quick, deep = part(report, CODING_SHARE, QUICK_SHARE), part(report, QUICK_SHARE, 1)
-        measure([metric for metric in metrics if not METRICS[metric].deep], quick)
-        with turn(self.measuring, deep):
-            measure([metric for metric in metrics if METRICS[metric].deep], deep)
+        measure(
+            [metric for metric in metrics if not METRICS[metric].deep],
+            part(report, CODING_SHARE, QUICK_SHARE),
+        )
+        deep = [metric for metric in metrics if METRICS[metric].deep]
+        for done, metric in enumerate(deep):
+            share = (1 - QUICK_SHARE) / len(deep)
+            start = QUICK_SHARE + done * share
+            # Outside of the turn: another visitor's metric may have its weights already.
+            self.weights.wait(metric, part(report, start, start + share / 2))
+            measuring = part(report, start + share / 2, start + share)
+            with turn(self.measuring, measuring):
+                measure([metric], measuring)
         if not missing:
-            key = comparison_key(image, method_ids, target_bpp)
+            key = comparison_key(model, image, method_ids, target_bpp)
             self._remember(key, Comparison(list(results.values()), detail))
 
     def remembered(
         self,
+        model: BackgroundModel,
         image: Image.Image,
         method_ids: Sequence[str],
         target_bpp: float,
         metrics: Sequence[str] = METRIC_IDS,
     ) -> Comparison | None:
         """The same comparison made before with at least these metrics, or None."""
-        key = comparison_key(image, method_ids, target_bpp)
+        key = comparison_key(model, image, method_ids, target_bpp)
         with self._lock:
             comparison = self._comparisons.get(key)
             if comparison is None or any(set(metrics) - set(r.metrics) for r in comparison.results):
@@ -230,26 +260,32 @@ class Desk:
             for result in comparison.results
         )
 
+    def _warm_up(self, pipeline: SPRDiffPipeline) -> None:
+        """Codes and measures a small picture: libraries load and convolutions choose their kernels only once.
 
-def warm_up(pipeline: SPRDiffPipeline) -> None:
-    """Codes and measures a small picture: libraries load and convolutions choose their kernels only once.
+        The deep metrics are met in a thread of their own, once their weights are there: a slow network must
+        not keep the page from coding.
+        """
+        from PIL import Image
 
-    The metrics whose weights may first be downloaded are met in a thread of their own: a slow network must
-    not keep the page from coding.
-    """
-    from PIL import Image
+        from sprdiff.metrics import measure
 
-    from sprdiff.metrics import measure
+        picture = Image.new("RGB", (192, 192))
+        pipeline.decompress(pipeline.compress(picture, target_bpp=0.03))
+        measure(picture, picture, ("psnr-rgb", "ms-ssim-rgb"))
 
-    picture = Image.new("RGB", (192, 192))
-    pipeline.decompress(pipeline.compress(picture, target_bpp=0.03))
-    measure(picture, picture, ("psnr-rgb", "ms-ssim-rgb"))
-    threading.Thread(
-        target=measure, args=(picture, picture, METRIC_IDS), name="sprdiff-metrics", daemon=True
-    ).start()
+        def build_networks() -> None:
+            for metric in METRIC_IDS:
+                self.weights.wait(metric)
+                measure(picture, picture, [metric])
+
+        if self.weights.fetching_ahead:
+            threading.Thread(target=build_networks, name="sprdiff-metrics", daemon=True).start()
 
 
-def comparison_key(image: Image.Image, method_ids: Sequence[str], target_bpp: float) -> tuple:
-    """What makes two comparisons the same: the pixels, the methods and the budget."""
+def comparison_key(
+    model: BackgroundModel, image: Image.Image, method_ids: Sequence[str], target_bpp: float
+) -> tuple:
+    """What makes two comparisons the same: the model, the pixels, the methods and the budget."""
     content = hashlib.sha256(image.tobytes()).hexdigest()
-    return content, image.size, tuple(method_ids), target_bpp
+    return model.name, content, image.size, tuple(method_ids), target_bpp

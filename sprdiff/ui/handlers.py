@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from sprdiff.errors import SettingsError, SPRDiffError
+from sprdiff import bitstream
+from sprdiff.errors import BitstreamError, SettingsError, SPRDiffError, WeightsError
 from sprdiff.types import Progress
 from sprdiff.ui import texts
 from sprdiff.ui.board import Board, missing_text
@@ -30,7 +31,7 @@ from sprdiff.ui.desk import (
     Unfinished,
     comparison_key,
 )
-from sprdiff.ui.jobs import Step, follow, turn
+from sprdiff.ui.jobs import Step, follow
 from sprdiff.ui.panels import (
     METRIC_IDS,
     bpp_text,
@@ -44,6 +45,7 @@ from sprdiff.ui.sessions import Session, file_stem, original_stem
 
 if TYPE_CHECKING:
     from sprdiff.types import StreamInfo
+    from sprdiff.ui.model import ModelState
 
 logger = logging.getLogger(__name__)
 
@@ -134,28 +136,30 @@ def run_comparison(
         raise SettingsError(texts.NO_PICTURE)
     target_bpp = check_target(target)
     method_ids = [*SPRDIFF_METHODS, *methods]
+    model = desk.models[session.model]
     desk.line.check_room()
     stop = session.new_run()
     yield Shown(None, status_html(0.0, texts.READING_PICTURE), True)
     image = desk.read_picture(picture.path)
-    key = (picture.name, *comparison_key(image, method_ids, target_bpp))
+    key = (picture.name, *comparison_key(model, image, method_ids, target_bpp))
     finished = session.finished(key)
     if finished is not None and not finished.record["missing"]:
         yield Shown(finished.value, status_html(None, texts.CACHED), False)
         return
-    board = Board(session, picture, target_bpp, method_ids, image)
-    remembered = desk.remembered(image, method_ids, target_bpp)
+    made_by = model.name if len(desk.models.names) > 1 else ""
+    board = Board(session, picture, target_bpp, method_ids, image, made_by)
+    remembered = desk.remembered(model, image, method_ids, target_bpp)
     if remembered is not None:
         for result in remembered.results:
             board.add(result)
         board.detail = remembered.detail
-        board.finish(key, desk.model.get().fingerprint)
+        board.finish(key, model.fingerprint)
         yield Shown(board.viewer(), status_html(None, texts.CACHED), False)
         return
     yield Shown(board.viewer(), status_html(0.0, texts.STARTING), True)
 
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
-        desk.compare(image, method_ids, target_bpp, report, emit)
+        desk.compare(model, image, method_ids, target_bpp, report, emit)
 
     fraction = 0.0
     try:
@@ -173,7 +177,7 @@ def run_comparison(
     if not session.is_current(stop):
         return  # another picture or run has taken the viewer
     if board.done:
-        board.finish(key, desk.model.get().fingerprint)
+        board.finish(key, model.fingerprint)
     board.give_up()
     yield Shown(board.viewer(), status_html(None, "" if board.done else texts.STOPPED), False)
 
@@ -206,13 +210,20 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
     stop = session.new_run()
     yield Shown(None, status_html(0.0, texts.READING_FILE), True)
 
+    # A stream says who made it, whatever this visitor has chosen.
+    model = desk.models.maker(data) or desk.models[session.model]
+
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
-        ready = desk.model.state.phase == "ready"
-        report(0.1, texts.READING_SYMBOLS if ready else texts.MODEL_LOADING)
-        pipeline = desk.model.get()
+        report(0.1, texts.READING_SYMBOLS if model.state.phase == "ready" else texts.MODEL_LOADING)
         # Every step reports, so that a visitor who has left does not keep the model to the end.
-        with desk.line.turn(report), turn(desk.model.lock, report):
-            emit(pipeline.inspect(data))
+        with desk.line.turn(report), model.use(report) as pipeline:
+            try:
+                emit(pipeline.inspect(data))
+            except BitstreamError as error:
+                ours = pipeline.fingerprint.startswith(bitstream.read_header(data).fingerprint)
+                if ours or len(desk.models.names) == 1:
+                    raise
+                raise BitstreamError(texts.OTHER_MODEL.format(reason=error)) from error
             coarse = pipeline.decode_coarse(
                 data, on_step=lambda share: report(0.1 + 0.2 * share, texts.READING_SYMBOLS)
             )
@@ -228,7 +239,7 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
             continue
         if info is None:
             info = event.value
-            yield Shown(None, header_html(info, desk.model.state.name), True)
+            yield Shown(None, header_html(info, model.name), True)
             continue
         kind, image, detail = event.value
         file = session.save_bytes(data, stem, ".spr")
@@ -249,7 +260,7 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
             pending=[] if kind == "final" else ["SPRDiff final"],
             stream=byte_strip(data, detail or StreamDetail(info.rate, None)),
         )
-        yield Shown(value, header_html(info, desk.model.state.name), kind != "final")
+        yield Shown(value, header_html(info, model.name), kind != "final")
 
 
 def header_html(info: StreamInfo, model_name: str) -> str:
@@ -280,6 +291,38 @@ def status_html(fraction: float | None, note: str) -> str:
     percent = round(100 * min(max(fraction, 0.0), 1.0))
     bar = f'<progress max="100" value="{percent}" aria-label="Progress">{percent} %</progress>'
     return f'<div class="status" role="status">{bar}{text}</div>'
+
+
+def sessions_of_page(session_hash: str | None) -> list[str]:
+    """Of every tab that has one of its own, so that its runs do not stop each other's."""
+    return [f"{session_hash}{tab}" for tab in ("", "/decode", "/sweep")]
+
+
+def choose_model(desk: Desk, session_hash: str | None, name: str) -> Iterator[ModelState]:
+    """The states of a model on its way to being that of a visitor, who keeps the other one until it is ready.
+
+    A later choice of the same visitor takes the place of one whose model is not ready yet.
+
+    Raises:
+        SettingsError: no such model.
+        WeightsError: it cannot be loaded; before that, the last state is that of the one that stays.
+    """
+    if name not in desk.models.names:
+        raise SettingsError(texts.NO_MODEL.format(name=name))
+    sessions = [desk.sessions.of(each) for each in sessions_of_page(session_hash)]
+    model, kept = desk.models[name], desk.models[sessions[0].model]
+    sessions[0].wanted = name
+    model.start()
+    for state in model.states():
+        if sessions[0].wanted != name:
+            return
+        if state.phase != "failed":
+            yield state
+    if state.phase == "failed":
+        yield kept.state
+        raise WeightsError(texts.MODEL_KEPT.format(name=name, kept=kept.name, reason=state.detail))
+    for session in sessions:
+        session.model = name
 
 
 def panel_choices(session: Session) -> list[tuple[str, str]]:

@@ -1,37 +1,73 @@
-"""The pipeline, loaded once in the background while the page is already up."""
+"""The pipelines of the page, loaded in the background, no more of them at once than there is room for."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sprdiff.errors import SPRDiffError, WeightsError
+from sprdiff import bitstream
+from sprdiff.errors import BitstreamError, SPRDiffError, WeightsError
+from sprdiff.types import Progress
+from sprdiff.ui import texts
+from sprdiff.ui.jobs import turn
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
 
 logger = logging.getLogger(__name__)
 
+POLL_SECONDS = 0.3
+RESERVED_BYTES = 2_000_000_000
+"""Left free when a model joins others: what coding a large picture takes."""
+LOADING_FACTOR = 2
+"""Memory that loading takes, in sizes of the checkpoint's files."""
+
 
 @dataclass(frozen=True)
 class ModelState:
     """What the page says about the model; ``detail`` is its fingerprint or the reason it failed."""
 
-    phase: Literal["waiting", "loading", "ready", "failed"]
+    phase: Literal["waiting", "fetching", "loading", "ready", "failed"]
     name: str
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model that visitors can choose.
+
+    Attributes:
+        name: what the page calls it.
+        load: makes the pipeline; raises ``WeightsError`` where it cannot.
+        fetch: bytes of its files, which are downloaded first where they are not on this machine; raises
+            ``WeightsError``. Nothing that is in memory has to go for one that cannot be fetched.
+    """
+
+    name: str
+    load: Callable[[], SPRDiffPipeline]
+    fetch: Callable[[], int] | None = None
 
 
 class BackgroundModel:
     """A pipeline that loads in its own thread, and the lock that gives it to one run at a time.
 
     Args:
-        loader: makes the pipeline; called once, or again after a failure.
+        loader: makes the pipeline; called once, or again after a failure or ``unload``.
         name: what the page calls the model.
         warm_up: called with the pipeline before it is called ready, for all that is slow the first time.
+        fetch: see ``Checkpoint``.
+        lock: shared with other models, of which one runs at a time.
+        make_room: called with the model and the bytes of its files, under the lock, before it is loaded.
+    Attributes:
+        fingerprint: of the pipeline, once it has been loaded; else empty.
+        used: when it was used last, in seconds of the monotonic clock.
     """
 
     def __init__(
@@ -39,13 +75,25 @@ class BackgroundModel:
         loader: Callable[[], SPRDiffPipeline],
         name: str,
         warm_up: Callable[[SPRDiffPipeline], None] | None = None,
+        *,
+        fetch: Callable[[], int] | None = None,
+        lock: threading.Lock | None = None,
+        make_room: Callable[[BackgroundModel, int], None] | None = None,
     ) -> None:
+        self.lock = lock or threading.Lock()
+        self.fingerprint = ""
+        self.used = 0.0
         self._warm_up = warm_up
-        self.lock = threading.Lock()
         self._loader = loader
+        self._fetch = fetch
+        self._make_room = make_room
         self._changed = threading.Condition()
         self._state = ModelState("waiting", name)
         self._pipeline: SPRDiffPipeline | None = None
+
+    @property
+    def name(self) -> str:
+        return self._state.name
 
     @property
     def state(self) -> ModelState:
@@ -54,28 +102,55 @@ class BackgroundModel:
     def start(self) -> None:
         """Begins to load, unless that is under way or done."""
         with self._changed:
-            if self._state.phase in ("loading", "ready"):
+            if self._state.phase in ("fetching", "loading", "ready"):
                 return
-            self._set(ModelState("loading", self._state.name))
+            self._set("loading" if self._fetch is None else "fetching")
         threading.Thread(target=self._load, name="sprdiff-load", daemon=True).start()
 
-    def get(self) -> SPRDiffPipeline:
-        """The pipeline; waits until it is loaded.
+    def get(self, report: Progress | None = None) -> SPRDiffPipeline:
+        """The pipeline; waits until it is loaded, and tells ``report`` so.
 
         Raises:
             WeightsError: it could not be loaded; a later call tries again.
         """
         self.start()
+        while True:
+            if self._state.phase == "waiting":  # it was let go while this call waited
+                self.start()
+            with self._changed:
+                if self._changed.wait_for(lambda: self._state.phase in ("ready", "failed"), POLL_SECONDS):
+                    if self._pipeline is None:
+                        raise WeightsError(self._state.detail)
+                    return self._pipeline
+            if report is not None:
+                report(0.0, texts.MODEL_LOADING)
+
+    @contextmanager
+    def use(self, report: Progress) -> Iterator[SPRDiffPipeline]:
+        """The pipeline, for this run alone; ``report`` is told what is waited for, and may end it.
+
+        Raises:
+            WeightsError: as ``get``.
+        """
+        while True:
+            pipeline = self.get(report)
+            with turn(self.lock, report):
+                # It may have had to go for another one while this run waited for its turn.
+                if pipeline is self._pipeline:
+                    self.used = time.monotonic()
+                    yield pipeline
+                    return
+
+    def unload(self) -> None:
+        """Lets go of the pipeline, which is loaded again at its next use; the lock is held."""
         with self._changed:
-            self._changed.wait_for(lambda: self._state.phase in ("ready", "failed"))
-            if self._pipeline is None:
-                raise WeightsError(self._state.detail)
-            return self._pipeline
+            self._pipeline = None
+            self._set("waiting")
 
     def states(self) -> Iterator[ModelState]:
         """Every state from now on, the last one ready or failed."""
         seen = None
-        while seen is None or seen.phase in ("waiting", "loading"):
+        while seen is None or seen.phase not in ("ready", "failed"):
             with self._changed:
                 while self._state is seen:
                     self._changed.wait()
@@ -84,18 +159,27 @@ class BackgroundModel:
 
     def _load(self) -> None:
         try:
-            pipeline = self._loader()
-            self._warm(pipeline)
+            num_bytes = 0 if self._fetch is None else self._fetch()
+            with self.lock:
+                with self._changed:
+                    self._set("loading")
+                if self._make_room is not None:
+                    self._make_room(self, num_bytes)
+                pipeline = self._loader()
+                self._warm(pipeline)
+                with self._changed:
+                    self._pipeline, self.fingerprint = pipeline, pipeline.fingerprint
+                    self.used = time.monotonic()
+                    self._set("ready", pipeline.fingerprint[:12])
         except SPRDiffError as error:
-            state = ModelState("failed", self._state.name, str(error))
+            self._fail(str(error))
         except Exception:
             logger.exception("loading the model failed")
-            state = ModelState("failed", self._state.name, "The model could not be loaded; the log says why.")
-        else:
-            state = ModelState("ready", self._state.name, pipeline.fingerprint[:12])
-            self._pipeline = pipeline
+            self._fail("The model could not be loaded; the log says why.")
+
+    def _fail(self, reason: str) -> None:
         with self._changed:
-            self._set(state)
+            self._set("failed", reason)
 
     def _warm(self, pipeline: SPRDiffPipeline) -> None:
         if self._warm_up is None:
@@ -106,6 +190,79 @@ class BackgroundModel:
             # Whatever it was, the first run will meet it and say so.
             logger.exception("warming up failed")
 
-    def _set(self, state: ModelState) -> None:
-        self._state = state
+    def _set(self, phase: str, detail: str = "") -> None:
+        self._state = ModelState(phase, self._state.name, detail)
         self._changed.notify_all()
+
+
+class Models:
+    """The checkpoints that visitors can choose from; one of them works at a time.
+
+    Several stay in memory where there is room, so that visitors who chose differently do not wait for each
+    other's; where there is none, those that were used longest ago go before another one is loaded.
+
+    Args:
+        checkpoints: at least one; the first is that of a visitor who has chosen none.
+        warm_up: see ``BackgroundModel``.
+        available: bytes of memory that can be had.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Sequence[Checkpoint],
+        warm_up: Callable[[SPRDiffPipeline], None] | None = None,
+        available: Callable[[], int] | None = None,
+    ) -> None:
+        self._available = available or available_memory
+        lock = threading.Lock()
+        self._models = {
+            each.name: BackgroundModel(
+                each.load, each.name, warm_up, fetch=each.fetch, lock=lock, make_room=self._make_room
+            )
+            for each in checkpoints
+        }
+        self.default = next(iter(self._models.values()))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._models)
+
+    def __getitem__(self, name: str | None) -> BackgroundModel:
+        return self.default if name is None else self._models[name]
+
+    def maker(self, data: bytes) -> BackgroundModel | None:
+        """The model that made a stream, among those that were loaded before."""
+        return next((model for model in self._models.values() if _made(model, data)), None)
+
+    def _make_room(self, newcomer: BackgroundModel, num_bytes: int) -> None:
+        loaded = [model for model in self._models.values() if model.state.phase == "ready"]
+        for model in sorted(loaded, key=lambda model: model.used):
+            if self._available() >= LOADING_FACTOR * num_bytes + RESERVED_BYTES:
+                return
+            logger.info("%s leaves memory for %s", model.name, newcomer.name)
+            model.unload()
+            gc.collect()
+
+
+def available_memory() -> int:
+    """Bytes that can still be allocated: on the machine, in its container, on its GPU, whichever is least."""
+    import psutil
+    import torch
+
+    available = [psutil.virtual_memory().available]
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and (text := limit.read_text().strip()) != "max":
+        available.append(int(text) - int(used.read_text()))
+    if torch.cuda.is_available():
+        available.append(torch.cuda.mem_get_info()[0])
+    return min(available)
+
+
+def _made(model: BackgroundModel, data: bytes) -> bool:
+    if not model.fingerprint:
+        return False
+    try:
+        bitstream.unpack(data, bytes.fromhex(model.fingerprint))
+    except BitstreamError:
+        return False
+    return True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from sprdiff.bitstream import MAX_PIXELS
-from sprdiff.ui import parts, texts
+from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.api import API_SESSION, build_api
 from sprdiff.ui.blind_tab import build_blind_tab
 from sprdiff.ui.compare_tab import EXAMPLES, build_compare_tab
@@ -19,34 +20,49 @@ from sprdiff.ui.decode_tab import build_decode_tab
 from sprdiff.ui.desk import WAITING_RUNS, Desk
 from sprdiff.ui.doors import Doors
 from sprdiff.ui.how_tab import build_how_tab
-from sprdiff.ui.model import ModelState
+from sprdiff.ui.model import Checkpoint, ModelState
 from sprdiff.ui.published_tab import build_published_tab
 from sprdiff.ui.sweep_tab import build_sweep_tab
 from sprdiff.ui.theme import build_css, build_theme
+from sprdiff.ui.weights import fetch_state
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
 
 MAX_UPLOAD = "64mb"
 CACHE_SECONDS = 6 * 3600
+WEIGHTS_SECONDS = 0.5
 
 
 def build_app(
     pipeline_loader: Callable[[], SPRDiffPipeline],
     *,
     model_name: str,
+    fetch_model: Callable[[], int] | None = None,
+    others: Sequence[Checkpoint] = (),
     votes: Path | None = None,
     max_pixels: int = MAX_PIXELS,
+    fetch_weights: bool = False,
 ) -> gr.Blocks:
     """The page, not launched; see ``launch_options``.
 
     Args:
         pipeline_loader: makes the pipeline; called in the background once the page is first opened.
         model_name: what the page calls the model.
+        fetch_model: see ``Checkpoint.fetch``.
+        others: models that a visitor may choose instead, in a drop-down.
         votes: folder that keeps the answers of blind tests; without it they stay in the browser.
         max_pixels: of a picture; larger ones are refused before they are decoded.
+        fetch_weights: fetch what the metrics need as soon as the page is built, not at their first use.
     """
-    desk = Desk(pipeline_loader, model_name, max_pixels)
+    desk = Desk(
+        pipeline_loader,
+        model_name,
+        max_pixels,
+        fetch_model=fetch_model,
+        others=others,
+        fetch_weights=fetch_weights,
+    )
     with gr.Blocks(
         title=texts.TITLE,
         analytics_enabled=False,
@@ -59,9 +75,18 @@ def build_app(
                 js_on_load=None,
                 apply_default_css=False,
             )
-            model = gr.HTML(
-                model_html(desk.model.state), js_on_load=None, apply_default_css=False, elem_id="model-state"
-            )
+            choice = None
+            if others:
+                choice = gr.Dropdown(
+                    desk.models.names,
+                    label=texts.MODEL_LABEL,
+                    elem_id="model-choice",
+                    elem_classes="model-choice",
+                    filterable=False,
+                )
+            with gr.Column(elem_classes="states"):
+                model = _line(model_html(desk.model.state), "model-state")
+                weights = _line("", "weights-state")
         with gr.Tabs(elem_classes="pages"):
             with gr.Tab("Compare", id="compare"):
                 compare = build_compare_tab(desk, app)
@@ -82,14 +107,36 @@ def build_app(
             for state in desk.model.states():
                 yield model_html(state)
 
-        def on_close(request: gr.Request) -> None:
-            for tab in ("", "/decode", "/sweep", API_SESSION):
-                desk.sessions.close(f"{request.session_hash}{tab}")
+        async def on_weights() -> AsyncIterator[str]:
+            # Not a thread for every page that is open while they are on their way.
+            while desk.weights.fetching:
+                yield weights_html()
+                await asyncio.sleep(WEIGHTS_SECONDS)
+            yield ""
 
+        def on_choice(name: str, request: gr.Request) -> Iterator[tuple[Any, Any]]:
+            with handlers.clear_errors():
+                for state in handlers.choose_model(desk, request.session_hash, name):
+                    yield model_html(state), gr.skip() if state.name == name else state.name
+
+        def on_close(request: gr.Request) -> None:
+            for each in (
+                *handlers.sessions_of_page(request.session_hash),
+                f"{request.session_hash}{API_SESSION}",
+            ):
+                desk.sessions.close(each)
+
+        app.load(on_weights, None, weights, **parts.QUIET)
+        if choice is not None:
+            choice.input(on_choice, choice, [model, choice], **parts.QUIET)
         app.load(on_model, None, model, **parts.QUIET)
         app.unload(on_close)
     app.queue(max_size=32)
     return app
+
+
+def _line(value: str, elem_id: str) -> gr.HTML:
+    return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)
 
 
 def launch_options() -> dict[str, Any]:
@@ -114,6 +161,7 @@ def model_html(state: ModelState) -> str:
     """One line about the model, with the reason where there is none."""
     word = {
         "waiting": texts.MODEL_WAITING,
+        "fetching": texts.MODEL_FETCHING,
         "loading": texts.MODEL_LOADING,
         "ready": texts.MODEL_READY,
         "failed": texts.MODEL_FAILED,
@@ -122,4 +170,14 @@ def model_html(state: ModelState) -> str:
     return (
         f'<p class="model" data-phase="{state.phase}" role="status"><i></i><b>{word}</b> '
         f"<span>{html.escape(state.name)}</span> {detail}</p>"
+    )
+
+
+def weights_html() -> str:
+    """One line about the weights that are on their way."""
+    share, words = fetch_state()
+    return (
+        f'<p class="model" data-phase="loading"><i></i><span>{html.escape(words)}</span></p>'
+        f'<progress class="weights-bar" max="100" value="{100 * share:.0f}" aria-label="{texts.FETCHING}">'
+        "</progress>"
     )

@@ -55,6 +55,8 @@ class Session:
         run_folder: within it, for those of the current run.
         shown: label and PNG of every panel on view, by panel id.
         on_view: the finished run that the viewer shows; None while there is none.
+        model: name of the chosen model; None for that of the page.
+        wanted: name of the model that was chosen last and may still be loading.
         study: id and rounds of the blind test that was opened last.
     """
 
@@ -63,6 +65,8 @@ class Session:
         self.folder = Path(tempfile.mkdtemp(prefix="sprdiff-page-")) if folder is None else folder
         self.used = time.monotonic()
         self.on_view: Finished | None = None
+        self.model: str | None = None
+        self.wanted: str | None = None
         self.study: tuple[str, list[list[Trial]]] | None = None
         self._finished: OrderedDict[tuple, Finished] = OrderedDict()
         self._stop = threading.Event()

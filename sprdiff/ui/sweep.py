@@ -41,6 +41,7 @@ def run_sweep(
         raise SettingsError(texts.NO_PICTURE)
     desk.line.check_room()
     method_ids = [*SPRDIFF_METHODS, *methods]
+    model = desk.models[session.model]
     stop = session.new_run()
     yield Shown(None, status_html(0.0, texts.READING_PICTURE), True)
     image = desk.read_picture(picture.path)
@@ -51,7 +52,7 @@ def run_sweep(
 
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
         for index, target_bpp in enumerate(SWEEP_BPPS):
-            remembered = desk.remembered(image, method_ids, target_bpp, PANEL_METRIC_IDS)
+            remembered = desk.remembered(model, image, method_ids, target_bpp, PANEL_METRIC_IDS)
             if remembered is not None:
                 for result in remembered.results:
                     emit((target_bpp, result))
@@ -66,7 +67,7 @@ def run_sweep(
                 elif not isinstance(value, Unfinished | StreamDetail):
                     emit((bpp, value))
 
-            desk.compare(image, method_ids, target_bpp, report_all, emit_result, PANEL_METRIC_IDS)
+            desk.compare(model, image, method_ids, target_bpp, report_all, emit_result, PANEL_METRIC_IDS)
 
     wanted = len(SWEEP_BPPS) * len(method_ids)
     fraction = 0.0

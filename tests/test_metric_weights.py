@@ -1,0 +1,95 @@
+"""The page while the weights of its metrics are on their way from a slow server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from fakes import FakePipeline
+from slow_server import SlowServer
+
+from sprdiff.errors import WeightsError
+from sprdiff.metrics.download import cached_weights
+from sprdiff.ui import handlers, page, weights
+from sprdiff.ui.desk import Desk
+from sprdiff.ui.panels import WAITING
+
+BODY = bytes(range(250)) * 120
+NAME = "net.pth"
+
+
+def cells(value: dict, column: int) -> set[str]:
+    return {panel["cells"][column]["text"] for panel in value["panels"] if panel["cells"]}
+
+
+@pytest.fixture
+def slow(torch_cache, monkeypatch):
+    """30 kB of weights for the deep metrics, at 10 kB/s, which stop half way until they are let go on."""
+    with SlowServer({NAME: BODY}, seconds=0.1) as server:
+        server.held_at = 15_000
+
+        def file():
+            return cached_weights(f"{server.url}/{NAME}", "checkpoints")
+
+        for metric in ("lpips-alex", "lpips-vgg", "dists"):
+            monkeypatch.setitem(weights.WEIGHTS, metric, (file,))
+        monkeypatch.setattr("sprdiff.metrics.deep.cached_weights", no_weights)
+        monkeypatch.setattr("sprdiff.metrics.backbones.cached_weights", no_weights)
+        yield server
+
+
+def no_weights(*arguments, **options):
+    raise WeightsError("none of its own in this test")
+
+
+def test_all_pictures_and_quick_numbers_come_while_the_weights_are_fetched(slow, session, picture):
+    desk = Desk(FakePipeline, "fake", fetch_weights=True)
+    methods = ["jpeg", "webp", "jpeg2000", "avif"]
+    shares, complete = [], False
+    for frame in handlers.run_comparison(desk, session, picture, {"bpp": 0.2}, methods):
+        if frame.viewer is not None:
+            complete = len(frame.viewer["panels"]) == 7 and WAITING not in cells(frame.viewer, 1)
+            last = frame.viewer
+        if "Fetching 30 kB of weights" in frame.status:
+            assert complete and cells(last, 2) == {WAITING}
+            shares.append(frame.status)
+            if "50 %" in frame.status:
+                slow.go_on.set()
+    assert len(set(shares)) > 1, "the bar moves"
+    assert WAITING not in cells(last, 2) | cells(last, 3) | cells(last, 4)
+    assert len(slow.requests) == 1, "one download for the page and its visitors"
+
+
+def test_the_masthead_says_how_far_it_is(slow):
+    desk = Desk(FakePipeline, "fake", fetch_weights=True)
+    seen = set()
+    while desk.weights.fetching:
+        seen.add(page.weights_html())
+        if "50 %" in "".join(seen):
+            slow.go_on.set()
+        time.sleep(0.01)
+    assert any("Fetching 30 kB of weights for the metrics, 50 %" in line for line in seen)
+
+
+def test_a_visitor_who_stops_does_not_wait_for_weights(slow, session, picture):
+    desk = Desk(FakePipeline, "fake")
+    for frame in handlers.run_comparison(desk, session, picture, {"bpp": 0.2}, []):
+        if "Fetching 30 kB" in frame.status:
+            session.stop()
+    assert "Stopped" in frame.status
+    assert weights.downloads(), "the download goes on"
+    slow.go_on.set()
+    desk.weights.wait("dists")
+
+
+def test_without_a_network_the_reason_comes_at_once(torch_cache, monkeypatch, session, picture):
+    def no_network(*arguments, **options):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    desk = Desk(FakePipeline, "fake", fetch_weights=True)
+    *_, last = handlers.run_comparison(desk, session, picture, {"bpp": 0.2}, [])
+    reasons = {panel["cells"][2]["reason"] for panel in last.viewer["panels"] if panel["cells"]}
+    assert reasons == {
+        "its weights are not here and download.pytorch.org does not give them (Name or service not known)"
+    }
