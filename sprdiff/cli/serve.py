@@ -10,7 +10,7 @@ import typer
 
 from sprdiff.cli.options import MaxPixels, Model, load_pipeline
 from sprdiff.files import check_folder
-from sprdiff.weights import default_checkpoint
+from sprdiff.weights import default_checkpoint, locate
 
 if TYPE_CHECKING:
     from sprdiff import SPRDiffPipeline
@@ -36,14 +36,14 @@ def serve(
     """Serve the page; the model is loaded once it is up."""
     if votes is not None:
         check_folder(votes)
+    checkpoint = str(model or default_checkpoint())
+    locate(checkpoint)
     # Read by gradio when it is imported, so the page is imported only now.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
     # for each other made a run five times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sprdiff.ui import build_app, launch_options
-
-    checkpoint = str(model or default_checkpoint())
 
     def load() -> SPRDiffPipeline:
         pipeline = load_pipeline(checkpoint)
