@@ -24,10 +24,16 @@ def check_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """The whole file or none: written under a temporary name in the same folder, then renamed."""
+    """The whole file or none: written under a temporary name in the same folder, then renamed.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` is ``path``.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
         os.replace(temporary, path)
+    except OSError as error:  # named as the reader knows it, not by its temporary name
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,16 +14,17 @@ import os
 import re
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from sprdiff.bitstream import MAX_PIXELS, MAX_SIDE
 from sprdiff.errors import InputImageError
 from sprdiff.files import write_file
+
+if TYPE_CHECKING:
+    import torch
 
 MIN_SIDE = 16
 """Shortest side in pixels. The longest, and the most pixels, are those that a stream can hold."""
@@ -112,6 +113,8 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     """
     if image.mode != "RGB":
         raise ValueError(f"expected an RGB picture, got mode {image.mode}")
+    import torch  # here: arguments are checked, and pictures read, without it
+
     pixels = torch.from_numpy(np.array(image))  # (H, W, 3), uint8
     return pixels.permute(2, 0, 1)[None].to(torch.float32) / 255
 
@@ -126,15 +129,17 @@ def to_image(x: torch.Tensor) -> Image.Image:
         x = x[0]
     if x.dim() != 3 or x.shape[0] != 3:
         raise ValueError(f"expected a tensor of shape (1, 3, H, W), got {tuple(x.shape)}")
-    x = x.detach().to("cpu", torch.float32)
-    if not torch.isfinite(x).all():
+    x = x.detach().cpu().float()
+    if not x.isfinite().all():
         raise ValueError("the tensor holds values that are not finite")
-    pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels = (x.clamp(0, 1) * 255).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
     """(B, C, H, W) extended at the right and bottom by replication until ``multiple`` divides H and W."""
+    import torch.nn.functional as F
+
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 

@@ -82,12 +82,30 @@ def resolve(folder_or_id: str | Path, revision: str | None = None, **options: Un
             weights only, it can be neither reached nor found in the cache, or a revision is given twice.
     """
     wanted = str(folder_or_id)
-    folder = Path(wanted).expanduser()
-    if folder.is_dir():
+    known = locate(folder_or_id)
+    if isinstance(known, Path):
         if revision is not None:
             raise WeightsError(
                 f"A revision ({revision}) can be given for a Hub id only, and {wanted} is a local folder."
             )
+        return known
+    repo_id, named_revision = known
+    if revision is not None and named_revision is not None:
+        raise WeightsError(f"{wanted} names its revision, and {revision} is given as another one.")
+    folder = download(repo_id, named_revision or revision, **options)
+    _check_layout(folder, wanted)
+    return folder
+
+
+def locate(folder_or_id: str | Path) -> Path | tuple[str, str | None]:
+    """The folder of a local checkpoint, or repository and revision of one on the Hub; downloads nothing.
+
+    Raises:
+        WeightsError: it is neither, or the folder holds no whole checkpoint with safetensors weights.
+    """
+    wanted = str(folder_or_id)
+    folder = Path(wanted).expanduser()
+    if folder.is_dir():
         _check_layout(folder, wanted)
         return folder
     if folder.exists():
@@ -98,12 +116,7 @@ def resolve(folder_or_id: str | Path, revision: str | None = None, **options: Un
             f"There is no folder {wanted!r}, and that is no Hugging Face Hub id (owner/name or "
             "owner/name@revision) either."
         )
-    repo_id, named_revision = known
-    if revision is not None and named_revision is not None:
-        raise WeightsError(f"{wanted} names its revision, and {revision} is given as another one.")
-    folder = download(repo_id, named_revision or revision, **options)
-    _check_layout(folder, wanted)
-    return folder
+    return known
 
 
 def download(

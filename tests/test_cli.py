@@ -134,7 +134,7 @@ def test_a_bad_image_among_several_is_reported_and_the_others_are_done(photo, tm
         (["--bpp", "few"], "Invalid value for '--bpp'"),
         (["--quality", "256"], "Invalid value for '--quality'"),
         (["--quality", "-1"], "Invalid value for '--quality'"),
-        (["--bpp", "1", "--model", "missing"], "There is no checkpoint at missing"),
+        (["--bpp", "1", "--model", "missing"], "There is no folder 'missing'"),
         (["--bpp", "1", "--fast"], "No such option: --fast"),
     ],
 )
@@ -244,7 +244,7 @@ def test_info(stream, capsys):
 def test_info_without_the_right_model_shows_the_header_and_says_why(stream, capsys, monkeypatch):
     record = _run_json(capsys, "info", stream, "--model", "missing")
     assert record["rate"] is None
-    assert "There is no checkpoint" in record["rate_note"]
+    assert "There is no folder 'missing'" in record["rate_note"]
     monkeypatch.setattr(FakePipeline, "from_pretrained", lambda name: FakePipeline("ab" * 32))
     record = _run_json(capsys, "info", stream)
     assert record["rate"] is None
@@ -385,3 +385,44 @@ def test_help_and_a_bad_argument_as_a_process_load_no_heavy_library():
     assert refused.stderr.splitlines()[-1] == "error: There is no file none.png."
     for process in (shown, refused):
         assert not any(line.endswith(("| torch", "| diffusers")) for line in process.stderr.splitlines())
+
+
+def test_bad_arguments_of_every_command_are_found_before_torch_is_imported(photo, tmp_path):
+    """One process for all of them: none may import it."""
+    (tmp_path / "empty").mkdir()
+    stream = tmp_path / "a.spr"
+    stream.write_bytes(FakePipeline().encode(Image.open(photo), quality=9).data)
+    out = ["-o", "out", "--bpp", "1"]
+    commands = {
+        "Unknown method 'bmp'": ["compare", "photo.png", *out, "--methods", "bmp"],
+        "Unknown metric 'speed'": ["compare", "photo.png", *out, "--metrics", "speed"],
+        "An animation ends in": ["compare", "photo.png", *out, "--flicker", "a.avi"],
+        "There is no image in empty": ["evaluate", "empty", *out],
+        "Unknown metric 'haste'": ["evaluate", ".", *out, "--metrics", "haste"],
+        "Unknown method 'gif'": ["blind", ".", *out, "--methods", "gif"],
+        "There is no none;": ["plot", "none"],
+        "There is no empty/summary.json": ["report", "empty"],
+        "There is no folder 'nope'": ["compress", "photo.png", "b.spr", "--bpp", "1", "--model", "nope"],
+        "no folder 'never'": ["decompress", "a.spr", "b.png", "--model", "never"],
+        "no folder 'nowhere'": ["serve", "--model", "nowhere"],
+        "There is no file none.spr": ["info", "none.spr"],
+    }
+    program = (
+        "import sys\nfrom sprdiff.cli import main\n"
+        f"codes = [main(arguments) for arguments in {list(commands.values())!r}]\n"
+        "print(codes, 'torch' in sys.modules, 'gradio' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == f"{[2] * len(commands)} False False\n", done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(commands)
+    for line, message in zip(lines, commands, strict=True):
+        assert line.startswith("error: ") and message in line
+    assert _files(tmp_path) == ["a.spr", "empty", "photo.png"]

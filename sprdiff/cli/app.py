@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import sprdiff
-from sprdiff.cli import INTERRUPTED, console
+from sprdiff.cli import INTERRUPTED, console, texts
 from sprdiff.cli.blind import blind, blind_results
 from sprdiff.cli.coding import compress, decompress, info
 from sprdiff.cli.comparing import compare
@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
     except (SPRDiffError, OSError) as error:  # OSError: a full disk, a file without permission
         if COMMON.verbose:
             traceback.print_exc()
-        message = str(error)
+        message = texts.failure(error)
     console.fail(message)
     if "--json" in arguments:
         console.show({"error": message}, message, as_json=True)

@@ -42,15 +42,14 @@ def blind(
     if not folder.is_dir():
         raise SettingsError(f"There is no folder {folder}.")
     check_folder(out)
-    with console.progress_bar(lines_when_piped=True) as progress:
-        progress(0.0, "Loading the libraries")
-        from sprdiff.blind.folder import KEY, PAGE, check_plan, write_study
-        from sprdiff.evaluation.datasets import find_images
-        from sprdiff.methods import check_methods, needs_pipeline
+    from sprdiff.blind.folder import KEY, PAGE, check_plan, write_study
+    from sprdiff.evaluation.datasets import find_images
+    from sprdiff.methods import check_methods, needs_pipeline
 
-        method_ids = check_methods(split(methods))
-        check_plan(find_images(folder, out), method_ids, trials)
-        check_new([out / PAGE, out / KEY], force)
+    method_ids = check_methods(split(methods))
+    check_plan(find_images(folder, out), method_ids, trials)
+    check_new([out / PAGE, out / KEY], force)
+    with console.progress_bar(lines_when_piped=True) as progress:
         record = write_study(
             folder,
             out,

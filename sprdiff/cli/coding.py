@@ -18,7 +18,6 @@ from sprdiff.cli.jobs import PIPE, Job, inputs_and_output, plan_jobs, write_outp
 from sprdiff.cli.options import Force, Json, MaxPixels, Model, load_pipeline
 from sprdiff.errors import SettingsError, SPRDiffError, WeightsError
 from sprdiff.evaluation.datasets import IMAGE_SUFFIXES
-from sprdiff.metrics import rate
 from sprdiff.types import OnStep
 
 if TYPE_CHECKING:
@@ -244,8 +243,9 @@ def _run_jobs(
                     if isinstance(error, OSError):
                         raise
                     raise type(error)(f"{job.name}: {error}") from error
-                console.fail(f"{job.name}: {error}")
-                done = {"input": job.name, "output": str(job.target), "error": str(error)}
+                message = texts.failure(error)
+                console.fail(f"{job.name}: {message}")
+                done = {"input": job.name, "output": str(job.target), "error": message}
                 failed = True
             records.append(done)
     shown = [record for record in records if "error" not in record and record["output"] != str(PIPE)]
@@ -258,6 +258,8 @@ def _run_jobs(
 
 
 def _encoded_record(encoded: EncodedImage, target_bpp: float | None) -> dict[str, Any]:
+    from sprdiff.metrics import rate
+
     return {
         "width": encoded.width,
         "height": encoded.height,

@@ -84,26 +84,28 @@ def compare(
     folders = _folders(paths, out)
     check_folder(out)
     check_new([folder / "results.json" for folder in folders.values()], force)
+    from sprdiff.comparison.compare import check_metrics
+    from sprdiff.methods import check_methods, needs_pipeline
+
+    method_ids, metric_ids = check_methods(split(methods)), check_metrics(split(metrics))
+    for path, folder in folders.items():
+        if path.resolve().parent == folder.resolve() and path.stem in {"original", *method_ids}:
+            raise SettingsError(f"A picture in {folder} would overwrite the input {path.name}.")
+    chosen = None if figure_metrics is None else _subset(split(figure_metrics), metric_ids, "--metrics")
+    if against is not None:
+        _subset([against], method_ids, "--methods")
+    if flicker is not None:
+        from sprdiff.comparison.flicker import check_flicker
+
+        check_flicker(flicker)
     records: list[dict[str, Any]] = []
     with console.progress_bar() as progress:
         progress(0.0, "Loading the libraries")
-        from sprdiff.comparison.compare import check_metrics
         from sprdiff.comparison.crops import crop_of_pixels
         from sprdiff.comparison.exports import write_exports
-        from sprdiff.comparison.flicker import check_flicker
         from sprdiff.comparison.folder import write_comparison
         from sprdiff.images import load_image
-        from sprdiff.methods import check_methods, needs_pipeline
 
-        method_ids, metric_ids = check_methods(split(methods)), check_metrics(split(metrics))
-        for path, folder in folders.items():
-            if path.resolve().parent == folder.resolve() and path.stem in {"original", *method_ids}:
-                raise SettingsError(f"A picture in {folder} would overwrite the input {path.name}.")
-        shown = None if figure_metrics is None else _subset(split(figure_metrics), metric_ids, "--metrics")
-        if flicker is not None:
-            check_flicker(flicker)
-        if against is not None:
-            _subset([against], method_ids, "--methods")
         # Before the first picture is coded: a crop that does not lie in the last one is found now.
         crops = {
             path: None if part is None else crop_of_pixels(part, load_image(path).size) for path in folders
@@ -129,7 +131,7 @@ def compare(
                 folder,
                 figure=figure,
                 slide=slide,
-                metrics=shown,
+                metrics=chosen,
                 flicker=flicker,
                 baseline=against,
                 crop=crops[path],

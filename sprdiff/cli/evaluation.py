@@ -62,16 +62,17 @@ def evaluate(
     if not folder.is_dir():
         raise SettingsError(f"There is no folder {folder}.")
     check_folder(out)
+    from sprdiff.evaluation.datasets import find_images
+    from sprdiff.evaluation.set_metrics import check_all_metrics
+    from sprdiff.methods import check_methods, needs_pipeline
+
+    method_ids, metric_ids = check_methods(split(methods)), split(metrics)
+    check_all_metrics(metric_ids)
+    find_images(folder, out)
     with console.progress_bar(lines_when_piped=True) as progress:
-        from sprdiff.evaluation.datasets import find_images
         from sprdiff.evaluation.parallel import launched
         from sprdiff.evaluation.runner import evaluate as run
-        from sprdiff.evaluation.set_metrics import check_all_metrics
-        from sprdiff.methods import check_methods, needs_pipeline
 
-        method_ids, metric_ids = check_methods(split(methods)), split(metrics)
-        check_all_metrics(metric_ids)
-        find_images(folder, out)
         pipeline, load = None, None
         if needs_pipeline(method_ids):
             pipeline = load_pipeline(model, progress)

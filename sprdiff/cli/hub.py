@@ -13,7 +13,9 @@ from sprdiff.hub import check_repo_id, checkpoint_files, describe, try_out, uplo
 from sprdiff.weights import CHECKPOINT_FILES, resolve
 
 hub = typer.Typer(
-    help="Checkpoints, and the page as a Space, on the Hugging Face Hub.", context_settings=HELP_NAMES
+    help="Checkpoints, and the page as a Space, on the Hugging Face Hub.",
+    context_settings=HELP_NAMES,
+    no_args_is_help=True,
 )
 
 Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME")]

@@ -15,7 +15,7 @@ import typer
 import sprdiff
 from sprdiff.cli import console
 from sprdiff.errors import SettingsError
-from sprdiff.weights import default_checkpoint
+from sprdiff.weights import default_checkpoint, locate
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -115,9 +115,13 @@ def load_pipeline(
         SettingsError: there is no such device here.
         WeightsError: there is no such checkpoint.
     """
+    checkpoint = model or default_checkpoint()
+    locate(checkpoint)  # before seconds go into libraries
     if progress is not None:
         progress(0.0, "Loading the model")
+    _leave_out_libraries()
     if not COMMON.verbose:
+        console.quiet_libraries()  # here as well: evaluate --jobs calls this in processes of its own
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
 
@@ -129,8 +133,18 @@ def load_pipeline(
         from sprdiff.loading import check_device
 
         check_device(device, "--device")
-    pipeline = sprdiff.SPRDiffPipeline.from_pretrained(model or default_checkpoint())
+    pipeline = sprdiff.SPRDiffPipeline.from_pretrained(checkpoint)
     return pipeline if device is None else pipeline.to(device)
+
+
+def _leave_out_libraries() -> None:
+    """Spares the import of what diffusers imports wherever it is installed, and nothing here uses.
+
+    What remains is imported for a reason: torch, diffusers (parts, U-Net, VAE), transformers (the semantic
+    encoder), compressai (the entropy coder; it brings torchvision and torch_geometric).
+    """
+    # For 4-bit weights: a second, and warnings of missing kernels. None stands for "not installed".
+    sys.modules.setdefault("bitsandbytes", None)
 
 
 def _set_threads(threads: int) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from sprdiff.cli.options import MaxPixels, load_pipeline
 from sprdiff.files import check_folder
-from sprdiff.weights import MODEL_VARIABLE, default_checkpoint, resolve
+from sprdiff.weights import MODEL_VARIABLE, default_checkpoint, locate, resolve
 
 if TYPE_CHECKING:
     from sprdiff import SPRDiffPipeline
@@ -52,6 +52,9 @@ def serve(
     """Serve the page; the model is loaded once it is up."""
     if votes is not None:
         check_folder(votes)
+    checkpoints = list(dict.fromkeys(model or _default_checkpoints()))
+    for checkpoint in checkpoints:
+        locate(checkpoint)
     # Read by gradio when it is imported, so the page is imported only now.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
@@ -61,7 +64,7 @@ def serve(
 
     first, *others = [
         Checkpoint(_name(checkpoint), partial(_load, checkpoint, max_pixels), partial(_num_bytes, checkpoint))
-        for checkpoint in dict.fromkeys(model or _default_checkpoints())
+        for checkpoint in checkpoints
     ]
     app = build_app(
         first.load,

@@ -14,6 +14,13 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
+def failure(error: Exception) -> str:
+    """What went wrong, with the file that the system has refused to read or write."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def encoded(record: dict[str, Any]) -> str:
     """What ``compress`` wrote."""
     return "{output}: {num_bytes} bytes, {bpp:.4f} bpp, quality {quality}".format(**record)
