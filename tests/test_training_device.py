@@ -26,7 +26,6 @@ ACCELERATOR = SimpleNamespace(
     device=GPU,
     autocast=lambda: torch.autocast("cuda", torch.bfloat16),
     backward=lambda loss: None,
-    reduce=lambda gradient, reduction: gradient,
     sync_gradients=True,
 )
 
