@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from sprdiff.checkpoint.weights import embedded_checkpoint  # noqa: E402
 from sprdiff.comparison.compare import compare  # noqa: E402
 from sprdiff.images import load_image, save_png  # noqa: E402
 from sprdiff.pipeline import SPRDiffPipeline  # noqa: E402
-from sprdiff.weights import embedded_checkpoint  # noqa: E402
 
 METHODS = ("sprdiff-coarse", "sprdiff-final", "avif", "webp", "jpeg")
 GAP = 12

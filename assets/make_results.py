@@ -21,12 +21,12 @@ from huggingface_hub import EvalResult, ModelCard
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from sprdiff.checkpoint.weights import embedded_checkpoint  # noqa: E402
 from sprdiff.cli import main as run_command  # noqa: E402
 from sprdiff.evaluation.curves import AXES  # noqa: E402
 from sprdiff.evaluation.tables import means_markdown  # noqa: E402
 from sprdiff.files import write_file  # noqa: E402
 from sprdiff.methods import METHODS as LABELS  # noqa: E402
-from sprdiff.weights import embedded_checkpoint  # noqa: E402
 
 METHODS = ("sprdiff-coarse", "sprdiff-final", "jpeg", "webp", "jpeg2000", "avif", "jpeg-xl")
 BPPS = (0.01, 0.0205, 0.03, 0.05)

@@ -70,9 +70,9 @@ def _flattest(luma: np.ndarray) -> np.ndarray:
 def measure(paths: Sequence[Path], bpps: Sequence[float], model: str | None) -> list[dict]:
     """A row for each budget and output: averages over the pictures."""
     from sprdiff import SPRDiffPipeline
+    from sprdiff.checkpoint.weights import default_checkpoint
     from sprdiff.images import load_image
     from sprdiff.metrics import measure as measure_metrics
-    from sprdiff.weights import default_checkpoint
 
     pipeline = SPRDiffPipeline.from_pretrained(model or default_checkpoint())
     found: dict[tuple[float, str], list[dict[str, float]]] = {}

@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from speed import _peak_memory_bytes, synthetic_picture
 
+from sprdiff.checkpoint.config import BASE
+from sprdiff.checkpoint.parts import PART_CLASSES, build_part
 from sprdiff.comparison.environment import processor
-from sprdiff.config import BASE
 from sprdiff.encoders.vae import latent_stride
 from sprdiff.images import pad_to_multiple, to_tensor
 from sprdiff.layers import tiling
-from sprdiff.parts import PART_CLASSES, build_part
 from sprdiff.pipeline import SPRDiffPipeline
 
 

@@ -66,12 +66,12 @@ def measure(arguments: argparse.Namespace) -> dict:
     import torch
 
     from sprdiff import SPRDiffPipeline
+    from sprdiff.checkpoint.weights import default_checkpoint
     from sprdiff.comparison.compare import code, compare, measured
     from sprdiff.comparison.environment import processor
     from sprdiff.evaluation.datasets import find_images
     from sprdiff.images import load_image
     from sprdiff.methods import check_methods, needs_pipeline
-    from sprdiff.weights import default_checkpoint
 
     torch.set_num_threads(arguments.threads)
     methods = check_methods(arguments.methods.split(","))

@@ -97,8 +97,8 @@ def check_others(pictures: bool) -> dict[str, dict]:
 
 
 def load():
+    from sprdiff.checkpoint.weights import embedded_checkpoint
     from sprdiff.pipeline import SPRDiffPipeline
-    from sprdiff.weights import embedded_checkpoint
 
     return SPRDiffPipeline.from_pretrained(embedded_checkpoint())
 

@@ -69,7 +69,7 @@ def measure(width: int, height: int, arguments: argparse.Namespace) -> dict:
     import torch
 
     from sprdiff import SPRDiffPipeline
-    from sprdiff.weights import default_checkpoint
+    from sprdiff.checkpoint.weights import default_checkpoint
 
     torch.set_num_threads(arguments.threads)
     pipeline = SPRDiffPipeline.from_pretrained(arguments.model or default_checkpoint())
@@ -118,7 +118,7 @@ def seam_ratio(pixels: np.ndarray) -> float | None:
 def _axis_ratio(pixels: np.ndarray, axis: int) -> float | None:
     import numpy as np
 
-    from sprdiff.config import GRID, DecodingSettings
+    from sprdiff.decoding import GRID, DecodingSettings
     from sprdiff.layers.tiling import spans
 
     length = pixels.shape[axis]

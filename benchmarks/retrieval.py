@@ -31,10 +31,10 @@ def main(
     import torch
 
     from sprdiff import SPRDiffPipeline
+    from sprdiff.checkpoint.weights import default_checkpoint
     from sprdiff.encoders.semantic import semantic_tokens
     from sprdiff.images import load_image, pad_to_multiple, to_tensor
     from sprdiff.training.semantic_stage import retrieval
-    from sprdiff.weights import default_checkpoint
 
     pipeline = SPRDiffPipeline.from_pretrained(model or default_checkpoint())
 

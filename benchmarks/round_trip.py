@@ -25,11 +25,11 @@ def main(
     import torch
 
     from sprdiff import SPRDiffPipeline
+    from sprdiff.checkpoint.weights import default_checkpoint
     from sprdiff.encoders.vae import decode_latents, encode_latents
     from sprdiff.images import load_image, pad_to_multiple, to_image, to_tensor
     from sprdiff.metrics import psnr
     from sprdiff.metrics.deep import dists, lpips_alex
-    from sprdiff.weights import default_checkpoint
 
     vae = SPRDiffPipeline.from_pretrained(model or default_checkpoint()).vae
     rows = []

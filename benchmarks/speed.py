@@ -57,9 +57,9 @@ def measure(arguments: argparse.Namespace) -> dict:
     from torch.utils.flop_counter import FlopCounterMode
 
     from sprdiff import SPRDiffPipeline
+    from sprdiff.checkpoint.weights import default_checkpoint
     from sprdiff.comparison.environment import processor
     from sprdiff.images import load_image
-    from sprdiff.weights import default_checkpoint
 
     import_seconds = time.perf_counter() - start
     torch.set_num_threads(arguments.threads)

@@ -3,7 +3,7 @@
     offset  size    field
     0       1       0xD5
     1       1       0x50 | version, version in 1..15, now 1
-    2       2       first two bytes of the SHA-256 fingerprint of the checkpoint (sprdiff.fingerprint)
+    2       2       first two bytes of the checkpoint's SHA-256 fingerprint (sprdiff.checkpoint.fingerprint)
     4       1       quality, 0 (smallest) to 255 (best)
     5       1 or 2  width of the original in pixels, 1..16383, LEB128: seven bits a byte, low bits first
     +       1 or 2  height, likewise

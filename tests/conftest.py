@@ -86,7 +86,7 @@ def pipeline() -> SPRDiffPipeline:
     import torch
 
     from sprdiff import SPRDiffPipeline
-    from sprdiff.weights import embedded_checkpoint
+    from sprdiff.checkpoint.weights import embedded_checkpoint
 
     torch.set_num_threads(min(2, torch.get_num_threads()))
     return SPRDiffPipeline.from_pretrained(embedded_checkpoint())

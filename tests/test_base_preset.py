@@ -17,12 +17,12 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from hub import REPO_ID, HubServer
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-from sprdiff.config import BASE, PRESETS, ModelConfig
+from sprdiff.checkpoint.config import BASE, PRESETS, ModelConfig
+from sprdiff.checkpoint.parts import build_part, load_part, save_part
 from sprdiff.diffusion.denoiser import denoise
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
 from sprdiff.encoders.zoo import ZooEncoder
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.reconstruction.conditions import Conditions
 from sprdiff.training import export

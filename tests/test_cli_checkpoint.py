@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import sprdiff
+from sprdiff.checkpoint.weights import embedded_checkpoint
 from sprdiff.cli import main
-from sprdiff.weights import embedded_checkpoint
 
 pytestmark = pytest.mark.skipif(
     not (embedded_checkpoint() / "model_index.json").is_file(), reason="the embedded checkpoint is not here"

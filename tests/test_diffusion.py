@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny import SMALL, small_part
 
-from sprdiff.config import DecodingSettings
+from sprdiff.checkpoint.parts import build_part
+from sprdiff.decoding import DecodingSettings
 from sprdiff.diffusion.denoiser import denoise, initialize, start_timestep
 from sprdiff.layers.quality import MAX_QUALITY
-from sprdiff.parts import build_part
 from sprdiff.reconstruction.conditions import Conditions
 
 QUALITY = torch.tensor([40.0, 210.0])

@@ -7,6 +7,7 @@ import torch
 from tiny import SMALL, small_part
 from transformers import Dinov2Config, Dinov2Model
 
+from sprdiff.checkpoint.parts import build_part
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
 from sprdiff.encoders.vae import (
     KLTAutoencoder,
@@ -17,7 +18,6 @@ from sprdiff.encoders.vae import (
     vae_features,
 )
 from sprdiff.layers.klt import klt, to_blocks
-from sprdiff.parts import build_part
 
 
 def smooth(batch: int = 4, size: int = 64) -> torch.Tensor:

@@ -12,14 +12,14 @@ from conftest import make_photo
 from hub import REPO_ID, HubServer
 from tiny import small_pipeline
 
-from sprdiff.weights import embedded_checkpoint
+from sprdiff.checkpoint.weights import embedded_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLIENT = """
 import json, sys
 from PIL import Image
 from sprdiff import SPRDiffPipeline
-from sprdiff.weights import default_checkpoint
+from sprdiff.checkpoint.weights import default_checkpoint
 pipeline = SPRDiffPipeline.from_pretrained(default_checkpoint())
 data = pipeline.compress(Image.open(sys.argv[1]), quality=120)
 decoded = pipeline.decompress(data)

@@ -16,11 +16,11 @@ from conftest import make_photo
 from hub import TOKEN, HubServer
 from PIL import Image
 
+from sprdiff.checkpoint.weights import CHECKPOINT_FILES, MODEL_VARIABLE, embedded_checkpoint
 from sprdiff.cli import main
 from sprdiff.errors import HubError
-from sprdiff.hub import check_card, check_repo_id, checkpoint_files
-from sprdiff.space import space_files
-from sprdiff.weights import CHECKPOINT_FILES, MODEL_VARIABLE, embedded_checkpoint
+from sprdiff.hub.checkpoints import check_card, check_repo_id, checkpoint_files
+from sprdiff.hub.space import space_files
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEAD_ENDPOINT = "http://127.0.0.1:9"  # the discard port: nothing listens there
@@ -36,7 +36,7 @@ sys.exit(max(main(["hub", *command, "--json"]) for command in (push, check)))
 UPLOAD = """
 import json, sys
 from sprdiff.errors import HubError
-from sprdiff.hub import upload
+from sprdiff.hub.checkpoints import upload
 files = {path: text.encode() for path, text in json.loads(sys.argv[2]).items()}
 try:
     commit = upload(files, sys.argv[1], replaces=("*.json",), message="A test", **json.loads(sys.argv[3]))

@@ -8,10 +8,10 @@ import torch
 from conftest import make_photo
 from tiny import small_pipeline
 
+from sprdiff.checkpoint.loading import check_device, part_precisions
+from sprdiff.checkpoint.weights import embedded_checkpoint
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.loading import check_device, part_precisions
 from sprdiff.pipeline import SPRDiffPipeline
-from sprdiff.weights import embedded_checkpoint
 
 HALVES = ("bfloat16", "float16")
 

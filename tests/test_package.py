@@ -90,7 +90,8 @@ def test_an_installed_package_needs_no_repository(wheel, tmp_path):
 
     assert "serve" in run("-m", "sprdiff", "--help")
     code = (
-        "from sprdiff.weights import embedded_checkpoint, resolve; print(resolve(embedded_checkpoint()))\n"
+        "from sprdiff.checkpoint.weights import embedded_checkpoint, resolve\n"
+        "print(resolve(embedded_checkpoint()))\n"
         "from sprdiff.ui.compare_tab import EXAMPLES; from sprdiff.ui.published import RESULTS\n"
         "from sprdiff.evaluation.curves import PUBLISHED_FOLDER; print(EXAMPLES, RESULTS, PUBLISHED_FOLDER)"
     )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sprdiff.errors import InputImageError, SettingsError
 from sprdiff.images import load_image
-from sprdiff.pictures import as_output, as_picture, as_pictures, check_output_type
+from sprdiff.pipeline.pictures import as_output, as_picture, as_pictures, check_output_type
 
 PHOTO = Image.fromarray(np.random.default_rng(3).integers(0, 256, (20, 31, 3), np.uint8))
 PIXELS = np.array(PHOTO)

@@ -16,17 +16,17 @@ from PIL.ImageFont import load_default as load_font
 from safetensors.torch import load_file, save_file
 from tiny import small_pipeline
 
-import sprdiff.pipeline as pipeline_module
+import sprdiff.pipeline.pipeline as pipeline_module
 from sprdiff import bitstream
+from sprdiff.checkpoint.fingerprint import weights_digest
+from sprdiff.checkpoint.weights import embedded_checkpoint
 from sprdiff.comparison.compare import compare
-from sprdiff.config import DecodingSettings
+from sprdiff.decoding import DecodingSettings
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
-from sprdiff.fingerprint import weights_digest
 from sprdiff.metrics import psnr
 from sprdiff.pipeline import SPRDiffPipeline
-from sprdiff.rate_control import best_within, fill_budget
+from sprdiff.pipeline.rate_control import best_within, fill_budget
 from sprdiff.reconstruction.conditions import drop
-from sprdiff.weights import embedded_checkpoint
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 # By how many levels of 255 the final picture must change, on average: without the denoiser, and without each

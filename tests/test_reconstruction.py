@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from tiny import SMALL, small_part
 
-from sprdiff.config import DecodingSettings
+from sprdiff.checkpoint.parts import build_part
+from sprdiff.decoding import DecodingSettings
 from sprdiff.layers.klt import from_blocks, klt, to_blocks
-from sprdiff.parts import build_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor, drop
 from sprdiff.reconstruction.detail import keep_colours
 

@@ -11,8 +11,8 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from test_figures import make_summary
 
+from sprdiff.checkpoint.weights import embedded_checkpoint
 from sprdiff.evaluation.figures import means_mark, read_results, write_figures
-from sprdiff.weights import embedded_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "assets" / "results"

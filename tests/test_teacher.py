@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import SMALL, small_pipeline
 from torch import nn
 
-from sprdiff.config import DecodingSettings
+from sprdiff.decoding import DecodingSettings
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.training import teacher as teacher_command
 from sprdiff.training import teacher_stage

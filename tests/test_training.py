@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import SMALL
 from typer.testing import CliRunner
 
+from sprdiff.checkpoint.parts import load_part
 from sprdiff.errors import SettingsError
-from sprdiff.parts import load_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import export, loop
 from sprdiff.training.__main__ import main, unpack

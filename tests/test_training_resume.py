@@ -11,8 +11,8 @@ import torch
 from runs import make, train
 from tiny import SMALL
 
+from sprdiff.checkpoint.parts import build_part, load_part, save_part
 from sprdiff.errors import WeightsError
-from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.loop import Schedule, Training
 from sprdiff.training.stages import STAGES
 

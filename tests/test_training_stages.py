@@ -12,9 +12,9 @@ from conftest import make_photo
 from runs import AT_ONCE, make, train
 from torch import nn
 
+from sprdiff.checkpoint.parts import load_part
 from sprdiff.images import to_image
 from sprdiff.metrics import psnr
-from sprdiff.parts import load_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.reconstruction.conditions import Conditions
 from sprdiff.training import diffusion_stage

@@ -9,8 +9,8 @@ import torch
 import typer
 from tiny import small_pipeline
 
+from sprdiff.checkpoint.parts import load_part, save_part
 from sprdiff.errors import WeightsError
-from sprdiff.parts import load_part, save_part
 from sprdiff.training import average, deepen, shift
 from sprdiff.training.__main__ import unpack
 

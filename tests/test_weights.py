@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from hub import REPO_ID, HubServer
 
+from sprdiff.checkpoint.weights import default_checkpoint, embedded_checkpoint, resolve
 from sprdiff.errors import WeightsError
-from sprdiff.weights import default_checkpoint, embedded_checkpoint, resolve
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEAD_ENDPOINT = "http://127.0.0.1:9"  # the discard port: nothing listens there
 CLIENT = """
 import json, sys
 from sprdiff.errors import WeightsError
-from sprdiff.weights import resolve
+from sprdiff.checkpoint.weights import resolve
 try:
     print(json.dumps({"folder": str(resolve(sys.argv[1], revision=json.loads(sys.argv[2])))}))
 except WeightsError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
+from sprdiff.checkpoint.parts import PART_CLASSES, build_part
 from sprdiff.layers.klt import klt, to_blocks
-from sprdiff.parts import PART_CLASSES, build_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training.qualities import QualityRange
 

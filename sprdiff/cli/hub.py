@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from sprdiff.checkpoint.weights import CHECKPOINT_FILES, resolve
 from sprdiff.cli import console
 from sprdiff.cli.options import HELP_NAMES, Json, command, load_pipeline
-from sprdiff.hub import check_repo_id, checkpoint_files, describe, try_out, upload
-from sprdiff.weights import CHECKPOINT_FILES, resolve
+from sprdiff.hub.checkpoints import check_repo_id, checkpoint_files, describe, try_out, upload
 
 hub = typer.Typer(
     help="Checkpoints, and the page as a Space, on the Hugging Face Hub.",
@@ -99,7 +99,7 @@ def space(
     as_json: Json = False,
 ) -> None:
     """Make or update a Space that serves the page, from this git checkout; what else it held goes."""
-    from sprdiff.space import space_files
+    from sprdiff.hub.space import space_files
 
     check_repo_id(repo_id)
     files = space_files()

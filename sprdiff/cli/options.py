@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import sprdiff
+from sprdiff.checkpoint.weights import default_checkpoint, locate
 from sprdiff.cli import console
 from sprdiff.errors import SettingsError
-from sprdiff.weights import default_checkpoint, locate
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -130,7 +130,7 @@ def load_pipeline(
             library.disable_progress_bar()
     device = device or COMMON.device
     if device is not None:
-        from sprdiff.loading import check_device
+        from sprdiff.checkpoint.loading import check_device
 
         check_device(device, "--device")
     pipeline = sprdiff.SPRDiffPipeline.from_pretrained(checkpoint)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sprdiff.checkpoint.weights import MODEL_VARIABLE, default_checkpoint, locate, resolve
 from sprdiff.cli.options import MaxPixels, load_pipeline
 from sprdiff.files import check_folder
-from sprdiff.weights import MODEL_VARIABLE, default_checkpoint, locate, resolve
 
 if TYPE_CHECKING:
     from sprdiff import SPRDiffPipeline

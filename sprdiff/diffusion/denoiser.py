@@ -6,7 +6,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from sprdiff.config import DecodingSettings
+from sprdiff.decoding import DecodingSettings
 from sprdiff.errors import WeightsError
 from sprdiff.layers.quality import MAX_QUALITY
 from sprdiff.reconstruction.conditions import Conditions

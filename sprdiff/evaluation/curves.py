@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprdiff.bundled import bundled
+from sprdiff.checkpoint.bundled import bundled
 from sprdiff.errors import SettingsError
 from sprdiff.methods import METHODS
 from sprdiff.metrics import METRICS

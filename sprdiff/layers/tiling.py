@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sprdiff.config import GRID, DecodingSettings
+from sprdiff.decoding import GRID, DecodingSettings
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:

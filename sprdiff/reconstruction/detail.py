@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from sprdiff.config import DecodingSettings
+from sprdiff.decoding import DecodingSettings
 
 
 def keep_colours(x_coarse: Tensor, x_hat: Tensor, cell: int = DecodingSettings.colour_cell) -> Tensor:

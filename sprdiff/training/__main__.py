@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from accelerate.utils import set_seed
 
-from sprdiff.config import PRESETS
-from sprdiff.parts import PART_CLASSES
+from sprdiff.checkpoint.config import PRESETS
+from sprdiff.checkpoint.parts import PART_CLASSES
 from sprdiff.training import command
 from sprdiff.training.data import Crops, list_images, split
 from sprdiff.training.loop import Schedule, Training

@@ -12,8 +12,8 @@ from typing import Annotated
 import torch
 import typer
 
+from sprdiff.checkpoint.parts import load_part, save_part
 from sprdiff.errors import WeightsError
-from sprdiff.parts import load_part, save_part
 from sprdiff.training import command
 from sprdiff.training.diffusion_stage import TRAINED
 

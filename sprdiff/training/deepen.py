@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sprdiff.parts import load_part, save_part
+from sprdiff.checkpoint.parts import load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.training import command
 

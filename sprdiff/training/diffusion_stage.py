@@ -14,12 +14,12 @@ from diffusers.models.attention_processor import AttnProcessor
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
+from sprdiff.checkpoint.parts import build_part, load_part, save_part
 from sprdiff.diffusion.denoiser import check_prediction, denoise, initialize
 from sprdiff.encoders.semantic import semantic_tokens
 from sprdiff.encoders.vae import decode_latents, encode_latents
 from sprdiff.errors import SettingsError
-from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import drop
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, Place, Source, TaughtBatch

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from sprdiff.config import PRESETS
+from sprdiff.checkpoint.config import PRESETS
+from sprdiff.checkpoint.parts import PART_CLASSES, build_part, load_part
 from sprdiff.diffusion.denoiser import initialize
-from sprdiff.parts import PART_CLASSES, build_part, load_part
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import command
 

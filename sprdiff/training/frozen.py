@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from sprdiff.checkpoint.parts import load_part
 from sprdiff.encoders.semantic import semantic_features
 from sprdiff.encoders.vae import encode_latents, vae_features
 from sprdiff.files import write_file
-from sprdiff.parts import load_part
 
 CODEC_PARTS = ("vae", "distortion_encoder", "semantic_encoder", "fusion", "latent_codec", "coarse")
 

@@ -18,11 +18,11 @@ from accelerate import Accelerator
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
+from sprdiff.checkpoint.parts import build_part, load_part, save_part
 from sprdiff.errors import SettingsError
 from sprdiff.layers.blocks import conv3x3, zero_init
 from sprdiff.layers.klt import to_blocks
-from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.training.data import Crops, Place, Source, TaughtBatch, TaughtCrops, taught_pictures
 from sprdiff.training.qualities import QualityRange

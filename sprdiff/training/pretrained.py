@@ -17,14 +17,14 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 from transformers import AutoConfig, Dinov2Model, Dinov2WithRegistersModel
 
-from sprdiff.config import BASE
+from sprdiff.checkpoint.config import BASE
+from sprdiff.checkpoint.parts import load_strictly, save_part
+from sprdiff.checkpoint.weights import download, parse_hub_id
 from sprdiff.diffusion.denoiser import check_prediction
 from sprdiff.encoders.zoo import ZooEncoder
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.parts import load_strictly, save_part
 from sprdiff.training import command
 from sprdiff.training.settings import Group, parse_change, read_settings
-from sprdiff.weights import download, parse_hub_id
 
 FILE = "pretrained.yaml"
 _WEIGHTS = "diffusion_pytorch_model"

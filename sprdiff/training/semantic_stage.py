@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
+from sprdiff.checkpoint.parts import build_part, load_part, save_part
 from sprdiff.encoders.semantic import semantic_tokens
-from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.backbones import feature_network
 from sprdiff.training.data import Crops
 from sprdiff.training.frozen import CodecPreview, Frozen

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
+from sprdiff.checkpoint.parts import load_part, save_part
 from sprdiff.layers.quality import QualityAnchors
-from sprdiff.parts import load_part, save_part
 from sprdiff.training import command
 
 

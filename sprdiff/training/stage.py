@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
 from sprdiff.training.data import Crops, Place, Source
 from sprdiff.training.settings import Settings
 

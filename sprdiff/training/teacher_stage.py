@@ -15,7 +15,7 @@ from pydantic import PositiveFloat, PositiveInt
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.training.data import Crops, TaughtBatch

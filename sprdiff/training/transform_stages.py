@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
+from sprdiff.checkpoint.parts import build_part, load_part, save_part
 from sprdiff.encoders.semantic import semantic_features
 from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
 from sprdiff.encoders.zoo import ZooEncoder
 from sprdiff.errors import SettingsError
 from sprdiff.layers.klt import klt, to_blocks
-from sprdiff.parts import build_part, load_part, save_part
 from sprdiff.training.data import Crops
 from sprdiff.training.frozen import Frozen
 from sprdiff.training.losses import structure_loss

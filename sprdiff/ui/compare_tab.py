@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from sprdiff.bundled import bundled
+from sprdiff.checkpoint.bundled import bundled
 from sprdiff.errors import SettingsError
 from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.desk import Desk, Picture

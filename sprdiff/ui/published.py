@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sprdiff.bundled import bundled
+from sprdiff.checkpoint.bundled import bundled
 from sprdiff.ui import texts
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ sys.path[:0] = [str(FOLDER.parent), str(FOLDER.parent.parent)]
 
 from conftest import make_photo  # noqa: E402
 
+from sprdiff.checkpoint.weights import embedded_checkpoint  # noqa: E402
 from sprdiff.metrics import psnr  # noqa: E402
 from sprdiff.pipeline import SPRDiffPipeline  # noqa: E402
-from sprdiff.weights import embedded_checkpoint  # noqa: E402
 
 SIZE = (200, 136)
 QUALITY = 150

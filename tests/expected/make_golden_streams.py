@@ -21,8 +21,8 @@ sys.path[:0] = [str(FOLDER.parent), str(ROOT)]
 from conftest import make_photo  # noqa: E402
 
 from sprdiff import bitstream  # noqa: E402
+from sprdiff.checkpoint.weights import embedded_checkpoint  # noqa: E402
 from sprdiff.pipeline import SPRDiffPipeline  # noqa: E402
-from sprdiff.weights import embedded_checkpoint  # noqa: E402
 
 # Name, quality, and the part of an example (left, top) or the size alone of what is drawn.
 PICTURES = [

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from sprdiff.bundled import bundled
+from sprdiff.checkpoint.bundled import bundled
 from sprdiff.errors import WeightsError
 
 if TYPE_CHECKING:

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from sprdiff import bitstream
-from sprdiff.config import DecodingSettings
+from sprdiff.checkpoint.fingerprint import checkpoint_digest, weights_digest
+from sprdiff.checkpoint.loading import Precision, check_device, check_source, load_arguments, part_precisions
+from sprdiff.checkpoint.weights import HubOptions, resolve
+from sprdiff.decoding import DecodingSettings
 from sprdiff.diffusion.denoiser import check_prediction, denoise
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
@@ -31,20 +34,24 @@ from sprdiff.encoders.vae import (
 )
 from sprdiff.encoders.zoo import ZooEncoder
 from sprdiff.errors import BitstreamError, SettingsError, WeightsError
-from sprdiff.fingerprint import checkpoint_digest, weights_digest
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
 from sprdiff.layers.tiling import run_tiled
-from sprdiff.loading import Precision, check_device, check_source, load_arguments, part_precisions
 from sprdiff.metrics.rate import max_bytes as budget_bytes
-from sprdiff.pictures import OutputType, Picture, as_output, as_picture, as_pictures, check_output_type
-from sprdiff.pipeline_output import SPRDiffOutput
-from sprdiff.rate_control import best_within, check_budget, fill_budget
+from sprdiff.pipeline.output import SPRDiffOutput
+from sprdiff.pipeline.pictures import (
+    OutputType,
+    Picture,
+    as_output,
+    as_picture,
+    as_pictures,
+    check_output_type,
+)
+from sprdiff.pipeline.rate_control import best_within, check_budget, fill_budget
 from sprdiff.reconstruction.coarse import CoarseReconstruction
 from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateBreakdown, StreamInfo
-from sprdiff.weights import HubOptions, resolve
 
 # Of the time of a decode, as measured on a CPU.
 COARSE_SHARE = 0.25
@@ -58,7 +65,7 @@ class SPRDiffPipeline(DiffusionPipeline):
                 latents_hat and noise, both conditions -> denoiser, one step -> VAE decoder -> x_hat
 
     Checkpoints differ in the sizes of the parts, and in the classes of those that can be published networks
-    (:data:`sprdiff.parts.PART_CLASSES`); each is a folder in diffusers' layout.
+    (:data:`sprdiff.checkpoint.parts.PART_CLASSES`); each is a folder in diffusers' layout.
 
     Attributes:
         max_pixels: pictures and streams of more pixels are refused, before anything is allocated for them.
@@ -69,7 +76,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         unet, scheduler: the diffusion model.
         bit_price: squared error, in quantizer steps, worth one bit when symbols are chosen; 0 rounds to the
             nearest, which serves the embedded checkpoint best (docs/experiments.md).
-        decoding: as :class:`sprdiff.config.DecodingSettings`; what is not named is its default.
+        decoding: as :class:`sprdiff.decoding.DecodingSettings`; what is not named is its default.
         former_fingerprints: what streams of this checkpoint carried before, each with the fingerprint with
             which it means the same. An entry for another fingerprint than this one's is of no effect, so a
             changed configuration does not read old streams wrongly.
@@ -147,7 +154,7 @@ class SPRDiffPipeline(DiffusionPipeline):
                 that every pipeline of a checkpoint reads the same symbols; pictures differ a little.
             torch_dtype: the older name of ``dtype``.
             device_map: the device of all parts; ``cpu`` by default.
-            cache_dir, token, local_files_only, force_download: see :class:`sprdiff.weights.HubOptions`.
+            cache_dir, token, local_files_only, force_download: see ``HubOptions``.
         Raises:
             SettingsError: an argument is none of those; names it, its value and what is allowed.
             WeightsError: not found, not complete, pickled, or made of classes that are not this project's.
@@ -192,7 +199,7 @@ class SPRDiffPipeline(DiffusionPipeline):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides symbols and pictures, hexadecimal; see :mod:`sprdiff.fingerprint`."""
+        """SHA-256 over all that decides symbols and pictures, hexadecimal (``checkpoint.fingerprint``)."""
         return self._digest().hex()
 
     @property
@@ -216,7 +223,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         """Streams and what they decode to: :meth:`encode`, then :meth:`decompress`.
 
         Args:
-            image: one picture or several, see :func:`sprdiff.pictures.as_pictures`; of several, each is coded
+            image: one picture or several, see :func:`.pictures.as_pictures`; of several, each is coded
                 by itself, and every attribute of the result is a list.
             target_bpp, quality, max_bytes: exactly one, see :meth:`encode`; for each picture.
             output_type: ``pil`` images, ``np`` arrays (H, W, 3) or ``pt`` tensors (3, H, W) on the CPU, the
@@ -266,7 +273,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         """A picture's stream at a quality, or the best one within a budget on the whole file.
 
         Args:
-            image: a PIL image of any mode, an array or a tensor, see :func:`sprdiff.pictures.as_pictures`.
+            image: a PIL image of any mode, an array or a tensor, see :func:`.pictures.as_pictures`.
             target_bpp: budget in bits per pixel of the original. If it cannot be reached, the smallest
                 stream is returned, marked ``over_budget``.
             quality: 0 (smallest) to 255 (best), instead of a budget.

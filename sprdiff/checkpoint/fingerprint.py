@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler
 from torch import nn
 from transformers import PreTrainedModel
 
-from sprdiff.config import DecodingSettings
+from sprdiff.decoding import DecodingSettings
 
 # Of transformers' configurations: about files and versions, or derived from the number of layers.
 _FILE_KEYS = ("architectures", "dtype", "model_type", "transformers_version")

@@ -13,8 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sprdiff.checkpoint.weights import CHECKPOINT_FILES, parse_hub_id
 from sprdiff.errors import HubError, WeightsError
-from sprdiff.weights import CHECKPOINT_FILES, parse_hub_id
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sprdiff.errors import HubError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 NEEDED = ("README.md", "app.py", "packages.txt", "requirements.txt")
 """What the Hub reads or starts."""

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import Dinov2Model, Dinov2WithRegistersModel, PreTrainedModel
 
-from sprdiff.config import ModelConfig
+from sprdiff.checkpoint.config import ModelConfig
 from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.fusion import FeatureFusion
 from sprdiff.encoders.vae import KLTAutoencoder

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from sprdiff.checkpoint.parts import PART_CLASSES, load_part
+from sprdiff.checkpoint.weights import HubOptions
 from sprdiff.errors import SettingsError, WeightsError
-from sprdiff.parts import PART_CLASSES, load_part
-from sprdiff.weights import HubOptions
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 EXACT_PART = "latent_codec"
@@ -110,7 +110,7 @@ def load_arguments(folder: Path, named: str | Path) -> dict[str, Any]:
     """The arguments of ``SPRDiffPipeline`` that a checkpoint holds: its parts, float32, on the CPU.
 
     Args:
-        folder: as ``sprdiff.weights.resolve`` returns it.
+        folder: as ``sprdiff.checkpoint.weights.resolve`` returns it.
         named: what errors call the checkpoint.
     Raises:
         WeightsError: it is not complete, or made of classes that are not this project's.

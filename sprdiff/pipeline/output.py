@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diffusers.utils import BaseOutput
 
-from sprdiff.pictures import Picture
+from sprdiff.pipeline.pictures import Picture
 from sprdiff.types import StreamInfo
 
 

@@ -1,0 +1,1 @@
+"""Checkpoints, and the page as a Space, on the Hugging Face Hub."""
