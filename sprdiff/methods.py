@@ -191,7 +191,7 @@ def code_baseline(
 
 
 def _encode(
-    pipeline: SPRDiffPipeline, image: Image.Image, max_bytes: int, on_step: OnStep
+    pipeline: SPRDiffPipeline, image: Image.Image, max_bytes: int, on_step: OnStep | None = None
 ) -> tuple[EncodedImage, float]:
     """The stream and its seconds, those of the analysis among them."""
     analysis, seconds = _analyze(pipeline, image, on_step)
@@ -200,7 +200,7 @@ def _encode(
     return encoded, seconds + time.perf_counter() - started
 
 
-def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, on_step: OnStep) -> tuple[object, float]:
+def _analyze(pipeline: SPRDiffPipeline, image: Image.Image, on_step: OnStep | None) -> tuple[object, float]:
     """The analysis of an image and its seconds, done now or for an earlier budget."""
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())

@@ -147,7 +147,8 @@ def _modes() -> dict[str, bytes]:
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
         image = photo().convert("L").convert(mode) if mode in ("LA", "I", "I;16") else photo().convert(mode)
         files[f"good-mode-{mode.replace(';', '-')}.png"] = file_of(image, "PNG")
-    for mode in ("CMYK", "YCbCr", "LAB", "F", "I;16B", "RGBX"):
+    # Not YCbCr: Pillow writes such a TIFF uncompressed, and cannot read it again.
+    for mode in ("CMYK", "LAB", "F", "I;16B", "RGBX"):
         image = photo().convert("L").convert(mode) if mode in ("F", "I;16B") else photo()
         if mode == "LAB":
             from PIL import ImageCms

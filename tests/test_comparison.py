@@ -96,7 +96,8 @@ def test_progress_rises_from_nothing_to_all():
     assert shares[0] == 0.0
     assert shares[-1] == 1.0
     assert shares == sorted(shares)
-    assert len(set(shares)) == 9  # three pieces of work a method but for one encode for two, and the end
+    # Three pieces of work a method but for one encode for two, the steps of SPRDiff within them, and the end.
+    assert len(set(shares)) == 10
 
 
 def test_every_quick_number_comes_before_any_deep_one(monkeypatch):

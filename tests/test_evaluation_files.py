@@ -51,7 +51,7 @@ def _decode_alone(path: Path, method: str, tmp_path: Path, monkeypatch) -> Image
         monkeypatch.setitem(vars(sprdiff), "SPRDiffPipeline", FakePipeline)
         target = tmp_path / "decoded.png"
         option = ["--coarse-only"] if method == "sprdiff-coarse" else []
-        assert main(["decompress", str(path), str(target), *option]) == 0
+        assert main(["decompress", str(path), str(target), "--force", *option]) == 0
         path = target
     with Image.open(path) as image:
         picture = image.convert("RGB")

@@ -122,9 +122,9 @@ def test_the_analysis_is_shared_by_all_budgets_of_an_image_and_counted_in_the_ti
     pipeline = FakePipeline()
     analyze = pipeline.analyze
 
-    def slow(picture: Image.Image) -> Image.Image:
+    def slow(picture: Image.Image, **options) -> Image.Image:
         time.sleep(0.2)
-        return analyze(picture)
+        return analyze(picture, **options)
 
     pipeline.analyze = slow
     for max_bytes in (300, 500):

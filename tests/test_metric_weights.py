@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 from fakes import FakePipeline
@@ -13,6 +14,7 @@ from sprdiff.metrics.download import cached_weights
 from sprdiff.ui import handlers, page, weights
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.panels import WAITING
+from sprdiff.ui.sessions import Session
 
 BODY = bytes(range(250)) * 120
 NAME = "net.pth"
@@ -33,6 +35,7 @@ def slow(torch_cache, monkeypatch):
 
         for metric in ("lpips-alex", "lpips-vgg", "dists"):
             monkeypatch.setitem(weights.WEIGHTS, metric, (file,))
+        monkeypatch.setattr(weights, "START_SECONDS", 0.0)
         monkeypatch.setattr("sprdiff.metrics.deep.cached_weights", no_weights)
         monkeypatch.setattr("sprdiff.metrics.backbones.cached_weights", no_weights)
         yield server
@@ -58,6 +61,26 @@ def test_all_pictures_and_quick_numbers_come_while_the_weights_are_fetched(slow,
     assert len(set(shares)) > 1, "the bar moves"
     assert WAITING not in cells(last, 2) | cells(last, 3) | cells(last, 4)
     assert len(slow.requests) == 1, "one download for the page and its visitors"
+
+
+def test_who_waits_for_weights_keeps_nobody_from_pictures(slow, session, picture, monkeypatch):
+    """Where one run works at once, and it waits for a slow download, the pictures of the next one come."""
+    monkeypatch.setattr("sprdiff.ui.desk.RUNS", 1)
+    desk = Desk(FakePipeline, "fake", fetch_weights=True)
+
+    def frames(session: Session) -> Iterator[handlers.Shown]:
+        return handlers.run_comparison(desk, session, picture, {"bpp": 0.2}, ["jpeg"])
+
+    first = frames(session)
+    next(frame for frame in first if "Fetching 30 kB" in frame.status)  # and left there
+    values = []
+    for frame in frames(desk.sessions.of("another visitor")):
+        values += [frame.viewer] if frame.viewer else []
+        if "Fetching 30 kB" in frame.status:
+            break
+    assert len(values[-1]["panels"]) == 4 and WAITING not in cells(values[-1], 1)
+    slow.go_on.set()
+    assert "Fetching" not in list(first)[-1].status, "it had its weights in the end"
 
 
 def test_the_masthead_says_how_far_it_is(slow):

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from sprdiff.checkpoint.parts import PART_CLASSES, load_part
 from sprdiff.checkpoint.weights import HubOptions
+from sprdiff.decoding import DecodingSettings
 from sprdiff.errors import SettingsError, WeightsError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -123,6 +124,7 @@ def load_arguments(folder: Path, named: str | Path) -> dict[str, Any]:
     try:
         parts = {name: load_part(name, folder) for name in PART_CLASSES}
         settings = {key: index.get(key) for key in ("decoding", "former_fingerprints")}
+        DecodingSettings(**(settings["decoding"] or {}))  # a name that is none is found here
         return parts | settings | {"bit_price": float(index.get("bit_price", 0.0))}
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(f"{named} cannot be loaded: {error}") from error

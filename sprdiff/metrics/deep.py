@@ -128,9 +128,9 @@ def dists_network() -> torch.nn.Module:
     import torch
 
     pyiqa = pyiqa_architecture("dists_arch")
-    path = dists_file()
     with torchvision_gives(pyiqa, "models", "vgg16"):
         network = pyiqa.DISTS(pretrained=False)  # it would print to stdout while loading; so do that here
+    path = dists_file()
     learned = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict({name: learned[name] for name in ("alpha", "beta")}, strict=False)
     network.forward_once = ReferenceFeatures(network.forward_once)
@@ -150,6 +150,6 @@ def dists_file() -> Path:
 WEIGHTS: dict[str, tuple[Callable[[], Path], ...]] = {
     "lpips-alex": (functools.partial(backbone_file, "alexnet"),),
     "lpips-vgg": (functools.partial(backbone_file, "vgg16"),),
-    "dists": (dists_file, functools.partial(backbone_file, "vgg16")),
+    "dists": (functools.partial(backbone_file, "vgg16"), dists_file),
 }
 """By metric, what fetches each of its files."""

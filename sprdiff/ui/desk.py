@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -166,8 +167,9 @@ class Desk:
         emitted is an ``Unfinished`` until it has all of ``metrics``. The whole is remembered, unless a method
         is missing: it may be there the next time.
         """
-        with self.line.turn(report):
-            self._compare(model, image, method_ids, target_bpp, report, emit, metrics)
+        with ExitStack() as place:
+            place.enter_context(self.line.turn(report))
+            self._compare(model, image, method_ids, target_bpp, report, emit, metrics, place.close)
 
     def _compare(
         self,
@@ -178,6 +180,7 @@ class Desk:
         report: Progress,
         emit: Callable[[MethodResult | Unfinished | Missing | StreamDetail], None],
         metrics: Sequence[str],
+        leave_line: Callable[[], None],
     ) -> None:
         # Here, since it imports torch.
         from sprdiff.comparison.compare import CODING_SHARE, code, measured, part
@@ -221,8 +224,9 @@ class Desk:
         for done, metric in enumerate(deep):
             share = (1 - QUICK_SHARE) / len(deep)
             start = QUICK_SHARE + done * share
-            # Outside of the turn: another visitor's metric may have its weights already.
-            self.weights.wait(metric, part(report, start, start + share / 2))
+            # Outside of the turn: another visitor's metric may have its weights already. And a download of
+            # minutes must not keep the next in line from their pictures.
+            self.weights.wait(metric, part(report, start, start + share / 2), leave_line)
             measuring = part(report, start + share / 2, start + share)
             with turn(self.measuring, measuring):
                 measure([metric], measuring)

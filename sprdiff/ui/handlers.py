@@ -220,7 +220,8 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
             try:
                 emit(pipeline.inspect(data))
             except BitstreamError as error:
-                ours = pipeline.fingerprint.startswith(bitstream.read_header(data).fingerprint)
+                named = bitstream.read_header(data).fingerprint
+                ours = any(each.startswith(named) for each in pipeline.readable_fingerprints)
                 if ours or len(desk.models.names) == 1:
                     raise
                 raise BitstreamError(texts.OTHER_MODEL.format(reason=error)) from error

@@ -67,6 +67,7 @@ class BackgroundModel:
         make_room: called with the model and the bytes of its files, under the lock, before it is loaded.
     Attributes:
         fingerprint: of the pipeline, once it has been loaded; else empty.
+        readable_fingerprints: of the streams that it reads, its own first; likewise.
         used: when it was used last, in seconds of the monotonic clock.
     """
 
@@ -81,7 +82,7 @@ class BackgroundModel:
         make_room: Callable[[BackgroundModel, int], None] | None = None,
     ) -> None:
         self.lock = lock or threading.Lock()
-        self.fingerprint = ""
+        self.readable_fingerprints: tuple[str, ...] = ()
         self.used = 0.0
         self._warm_up = warm_up
         self._loader = loader
@@ -94,6 +95,10 @@ class BackgroundModel:
     @property
     def name(self) -> str:
         return self._state.name
+
+    @property
+    def fingerprint(self) -> str:
+        return next(iter(self.readable_fingerprints), "")
 
     @property
     def state(self) -> ModelState:
@@ -168,7 +173,7 @@ class BackgroundModel:
                 pipeline = self._loader()
                 self._warm(pipeline)
                 with self._changed:
-                    self._pipeline, self.fingerprint = pipeline, pipeline.fingerprint
+                    self._pipeline, self.readable_fingerprints = pipeline, pipeline.readable_fingerprints
                     self.used = time.monotonic()
                     self._set("ready", pipeline.fingerprint[:12])
         except SPRDiffError as error:
@@ -259,10 +264,10 @@ def available_memory() -> int:
 
 
 def _made(model: BackgroundModel, data: bytes) -> bool:
-    if not model.fingerprint:
+    if not model.readable_fingerprints:
         return False
     try:
-        bitstream.unpack(data, bytes.fromhex(model.fingerprint))
+        bitstream.unpack(data, *map(bytes.fromhex, model.readable_fingerprints))
     except BitstreamError:
         return False
     return True

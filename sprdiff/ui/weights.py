@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from sprdiff.errors import PackageError, WeightsError
 from sprdiff.metrics.deep import WEIGHTS
@@ -12,6 +13,9 @@ from sprdiff.types import Progress
 from sprdiff.ui import texts
 
 POLL_SECONDS = 0.3
+START_SECONDS = 3.0
+"""Before the fetch ahead of need: gradio asks its own page whether it is up, and gives up where the import of
+torch keeps it from an answer for that long."""
 
 
 class MetricWeights:
@@ -31,16 +35,26 @@ class MetricWeights:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, metrics: Sequence[str]) -> None:
-        """Begins to fetch what is missing, and returns at once."""
-        self._thread = _in_background(metrics)
+        """Begins to fetch what is missing, in ``START_SECONDS``, and returns at once."""
+        self._thread = _in_background(metrics, START_SECONDS)
 
-    def wait(self, metric: str, report: Progress | None = None) -> None:
+    def wait(
+        self,
+        metric: str,
+        report: Progress | None = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
         """Until the files of a metric are there, or it is known why not; ``report`` is told how far it is.
 
         Ends with what ``report`` raises; the fetch goes on.
+
+        Args:
+            on_wait: called first where they are not there at once.
         """
         thread = _in_background([metric])
         thread.join(POLL_SECONDS)
+        if thread.is_alive():
+            on_wait()
         while thread.is_alive():
             if report is not None:
                 report(*fetch_state())
@@ -62,8 +76,9 @@ def _size_text(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
 
 
-def _in_background(metrics: Sequence[str]) -> threading.Thread:
+def _in_background(metrics: Sequence[str], after: float = 0.0) -> threading.Thread:
     def fetch() -> None:
+        time.sleep(after)
         for metric in metrics:
             for file in WEIGHTS.get(metric, ()):
                 try:
