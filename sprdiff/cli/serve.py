@@ -57,6 +57,8 @@ def serve(
         locate(checkpoint)
     # Read by gradio when it is imported, so the page is imported only now.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Seconds in which gradio notices who has left, whose calls are not made then.
+    os.environ.setdefault("GRADIO_HEARTBEAT_INTERVAL", "3")
     # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
     # for each other made a run five times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -39,7 +39,11 @@ def build_api(desk: Desk) -> None:
 
     def present(request: gr.Request) -> Progress:
         """Raises, as a report, once the program has left: its heart is heard no more."""
-        stop = desk.sessions.of(f"{request.session_hash}{API_SESSION}").new_run()
+        key = f"{request.session_hash}{API_SESSION}"
+        # Gradio forgets the waiting calls of a program that has left, but not of each.
+        if desk.sessions.has_left(key):
+            raise SettingsError(texts.PAGE_CLOSED)
+        stop = desk.sessions.of(key).new_run()
 
         def report(share: float, note: str) -> None:
             if stop.is_set():

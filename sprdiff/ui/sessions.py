@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
@@ -160,6 +161,10 @@ class Session:
             raise SettingsError(texts.PAGE_CLOSED) from error
 
 
+LEFT_SECONDS = 60.0
+"""How long nobody is waited for who has left; a program whose connection broke may come again after that."""
+
+
 class Sessions:
     """Sessions by gradio's session hash.
 
@@ -170,6 +175,7 @@ class Sessions:
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
         self._sessions: dict[str, Session] = {}
+        self._left: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def of(self, session_hash: str | None) -> Session:
@@ -189,9 +195,16 @@ class Sessions:
             session.used = now
             return session
 
-    def close(self, session_hash: str | None) -> None:
+    def has_left(self, session_hash: str | None) -> bool:
+        """Whether this one was closed lately, so that calls of it may still lie in gradio's queue."""
         with self._lock:
-            session = self._sessions.pop(session_hash or "", None)
+            return time.monotonic() - self._left.get(session_hash or "", -math.inf) < LEFT_SECONDS
+
+    def close(self, session_hash: str | None) -> None:
+        key, now = session_hash or "", time.monotonic()
+        with self._lock:
+            self._left = {each: at for each, at in self._left.items() if now - at < LEFT_SECONDS} | {key: now}
+            session = self._sessions.pop(key, None)
         if session is not None:
             session.close()
 
