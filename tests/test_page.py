@@ -19,16 +19,17 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from conftest import make_photo
-from fakes import FakePipeline
+from fakes import FINGERPRINT, FakePipeline
 from PIL import Image
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from sprdiff.baselines import BASELINES
+from sprdiff.errors import WeightsError
 from sprdiff.metrics import METRICS
 from sprdiff.metrics.rate import max_bytes
-from sprdiff.ui import build_app, launch_options
+from sprdiff.ui import Checkpoint, build_app, launch_options
 from sprdiff.ui.sweep import SWEEP_BPPS
 
 pytestmark = pytest.mark.browser
@@ -713,3 +714,40 @@ def test_a_blind_test_of_what_was_compared(page, photo_file):
     page.tab("Compare")
     page.tab("Blind test")
     page.wait(lambda: "Thank you: 10 answers" in page.find("#blind .b-result").text, "the same result")
+
+
+def test_a_visitor_chooses_among_models(driver, photo_file):
+    """Results name the model that made them; one that cannot be loaded leaves the old one and says why."""
+
+    def broken() -> FakePipeline:
+        raise WeightsError("There is no repository nobody/nothing.")
+
+    others = [Checkpoint("other", lambda: FakePipeline(FINGERPRINT[::-1])), Checkpoint("broken", broken)]
+    app = build_app(FakePipeline, model_name="first", others=others)
+    _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        resize(driver, 1280, 900)
+        page = Page(driver, address).open()
+
+        def choose(name: str) -> None:
+            page.find("#model-choice input").click()
+            option = f"//div[@id='model-choice']//li[normalize-space()='{name}' or @aria-label='{name}']"
+            page.wait(lambda: driver.find_elements(By.XPATH, option), "the models")[0].click()
+
+        def state() -> str:
+            return page.find("#model-state").text
+
+        page.wait(lambda: "Model ready" in state() and "first" in state(), "the first model")
+        choose("other")
+        page.wait(lambda: "Model ready" in state() and "other" in state(), "the other model")
+        page.choose(photo_file)
+        page.compare()
+        title = page.run("return document.querySelector('#viewer h2').parentElement.textContent")
+        assert "SPRDiff by other" in title
+        choose("broken")
+        told = "return document.querySelector('.toast-wrap')?.textContent ?? ''"
+        page.wait(lambda: "nobody/nothing" in page.run(told), "the reason")
+        page.wait(lambda: "Model ready" in state() and "other" in state(), "the model that stays")
+        assert page.run("return document.querySelector('#model-choice input').value") == "other"
+    finally:
+        app.close()

@@ -83,6 +83,7 @@ def build_app(
                     elem_id="model-choice",
                     elem_classes="model-choice",
                     filterable=False,
+                    container=False,
                 )
             with gr.Column(elem_classes="states"):
                 model = _line(model_html(desk.model.state), "model-state")
