@@ -18,6 +18,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from sprdiff import bitstream
+from sprdiff.budget import check_bpp
 from sprdiff.errors import BitstreamError, SettingsError, SPRDiffError, WeightsError
 from sprdiff.types import Progress
 from sprdiff.ui import texts
@@ -117,11 +118,9 @@ def check_target(value: Any) -> float:
         SettingsError: no number above 0 and at most 24.
     """
     target_bpp = value.get("bpp") if isinstance(value, dict) else value
-    if not isinstance(target_bpp, int | float) or not 0 < target_bpp <= 24:
-        raise SettingsError(
-            f"The target must be a number of bits per pixel above 0 and at most 24, got {target_bpp}."
-        )
-    return float(target_bpp)
+    if not isinstance(target_bpp, int | float):
+        raise SettingsError(f"The target must be a number of bits per pixel, got {target_bpp}.")
+    return check_bpp(float(target_bpp))
 
 
 def run_comparison(
