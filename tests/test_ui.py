@@ -238,5 +238,5 @@ def test_show_picture_refuses_what_is_none(desk, session, tmp_path):
 
 @pytest.mark.parametrize("target", [None, {}, {"bpp": 0}, {"bpp": "1"}, {"bpp": 25}, {"bpp": float("nan")}])
 def test_targets_out_of_range(target):
-    with pytest.raises(SettingsError, match="above 0|a number of bits per pixel"):
+    with pytest.raises(SettingsError, match=r"above 0|a number of bits per pixel"):
         handlers.check_target(target)

@@ -169,70 +169,57 @@ class Desk:
         """
         with ExitStack() as place:
             place.enter_context(self.line.turn(report))
-            self._compare(model, image, method_ids, target_bpp, report, emit, metrics, place.close)
+            # Here, since it imports torch.
+            from sprdiff.comparison.compare import CODING_SHARE, code, measured, part
 
-    def _compare(
-        self,
-        model: BackgroundModel,
-        image: Image.Image,
-        method_ids: Sequence[str],
-        target_bpp: float,
-        report: Progress,
-        emit: Callable[[MethodResult | Unfinished | Missing | StreamDetail], None],
-        metrics: Sequence[str],
-        leave_line: Callable[[], None],
-    ) -> None:
-        # Here, since it imports torch.
-        from sprdiff.comparison.compare import CODING_SHARE, code, measured, part
+            report(0.0, texts.STARTING if model.state.phase == "ready" else texts.MODEL_LOADING)
+            results: dict[str, MethodResult] = {}
+            missing: list[str] = []
+            detail: StreamDetail | None = None
 
-        report(0.0, texts.STARTING if model.state.phase == "ready" else texts.MODEL_LOADING)
-        results: dict[str, MethodResult] = {}
-        missing: list[str] = []
-        detail: StreamDetail | None = None
+            def on_missing(method: str, error: Exception) -> None:
+                if method in SPRDIFF_METHODS:
+                    raise error
+                if not isinstance(error, SPRDiffError):
+                    logger.error("%s failed", method, exc_info=error)
+                reason = str(error).rstrip(".") if isinstance(error, SPRDiffError) else texts.METHOD_FAILED
+                missing.append(method)
+                emit(Missing(method, reason))
 
-        def on_missing(method: str, error: Exception) -> None:
-            if method in SPRDIFF_METHODS:
-                raise error
-            if not isinstance(error, SPRDiffError):
-                logger.error("%s failed", method, exc_info=error)
-            reason = str(error).rstrip(".") if isinstance(error, SPRDiffError) else texts.METHOD_FAILED
-            missing.append(method)
-            emit(Missing(method, reason))
+            coding = part(report, 0, CODING_SHARE)
+            with model.use(coding) as pipeline:
+                for result in code(
+                    image, method_ids, pipeline, target_bpp=target_bpp, progress=coding, on_missing=on_missing
+                ):
+                    results[result.method] = result
+                    emit(Unfinished(result))
+                if DETAILED in results:
+                    data = results[DETAILED].encoded.data
+                    detail = StreamDetail(pipeline.inspect(data).rate, pipeline.bit_map(data))
+                    emit(detail)
 
-        coding = part(report, 0, CODING_SHARE)
-        with model.use(coding) as pipeline:
-            for result in code(
-                image, method_ids, pipeline, target_bpp=target_bpp, progress=coding, on_missing=on_missing
-            ):
-                results[result.method] = result
-                emit(Unfinished(result))
-            if DETAILED in results:
-                data = results[DETAILED].encoded.data
-                detail = StreamDetail(pipeline.inspect(data).rate, pipeline.bit_map(data))
-                emit(detail)
+            def measure(ids: Sequence[str], progress: Progress) -> None:
+                for result in measured(image, results.values(), ids, progress=progress):
+                    results[result.method] = result
+                    emit(result if len(result.metrics) == len(metrics) else Unfinished(result))
 
-        def measure(ids: Sequence[str], progress: Progress) -> None:
-            for result in measured(image, results.values(), ids, progress=progress):
-                results[result.method] = result
-                emit(result if len(result.metrics) == len(metrics) else Unfinished(result))
-
-        measure(
-            [metric for metric in metrics if not METRICS[metric].deep],
-            part(report, CODING_SHARE, QUICK_SHARE),
-        )
-        deep = [metric for metric in metrics if METRICS[metric].deep]
-        for done, metric in enumerate(deep):
-            share = (1 - QUICK_SHARE) / len(deep)
-            start = QUICK_SHARE + done * share
-            # Outside of the turn: another visitor's metric may have its weights already. And a download of
-            # minutes must not keep the next in line from their pictures.
-            self.weights.wait(metric, part(report, start, start + share / 2), leave_line)
-            measuring = part(report, start + share / 2, start + share)
-            with turn(self.measuring, measuring):
-                measure([metric], measuring)
-        if not missing:
-            key = comparison_key(model, image, method_ids, target_bpp)
-            self._remember(key, Comparison(list(results.values()), detail))
+            measure(
+                [metric for metric in metrics if not METRICS[metric].deep],
+                part(report, CODING_SHARE, QUICK_SHARE),
+            )
+            deep = [metric for metric in metrics if METRICS[metric].deep]
+            for done, metric in enumerate(deep):
+                share = (1 - QUICK_SHARE) / len(deep)
+                start = QUICK_SHARE + done * share
+                # Outside of the turn: another visitor's metric may have its weights already. And a download
+                # of minutes must not keep the next in line from their pictures.
+                self.weights.wait(metric, part(report, start, start + share / 2), place.close)
+                measuring = part(report, start + share / 2, start + share)
+                with turn(self.measuring, measuring):
+                    measure([metric], measuring)
+            if not missing:
+                key = comparison_key(model, image, method_ids, target_bpp)
+                self._remember(key, Comparison(list(results.values()), detail))
 
     def remembered(
         self,
