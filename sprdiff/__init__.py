@@ -1,7 +1,7 @@
 """SPRDiff: ultra-low-bitrate image compression with semantic and pixel representations (arXiv 2606.01608).
 
-``from sprdiff import SPRDiffPipeline`` is the door to the codec. Importing ``sprdiff`` itself stays light:
-the pipeline and the libraries under it are imported when the name is first used.
+``from sprdiff import SPRDiffPipeline`` is the public entry point to the codec. Importing ``sprdiff`` itself
+stays light: the pipeline and the libraries under it are imported when the name is first used.
 """
 
 from __future__ import annotations

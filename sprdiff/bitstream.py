@@ -13,7 +13,7 @@
 At most 12 bytes beside the payload; a 768 x 512 picture at 0.01 bits per pixel has 491 in all. The checksum
 covers the whole fingerprint, so a checkpoint that only shares the first two bytes is found out as well. It
 overlooks one alteration in 16 million: it protects from accidents, not from forgery, and the entropy decoder
-must bear any payload.
+must accept any payload without crashing.
 
 Promise: a stream of version 1 keeps this layout and meaning for ever. Any change of either, and any change in
 how a payload is read that the fingerprint does not capture, raises the version; readers refuse newer ones.
@@ -47,7 +47,7 @@ _MIN_BYTES = _FIXED_BYTES + 2 + _CHECKSUM_BYTES
 
 @dataclass(frozen=True)
 class Header:
-    """What a stream says about itself beside its payload.
+    """The fields of a stream's header.
 
     Attributes:
         quality: 0 (smallest) to 255 (best).
@@ -130,7 +130,7 @@ def unpack(data: bytes, fingerprint: bytes, *former: bytes) -> tuple[Header, byt
 
 
 def read_header(data: bytes) -> StreamInfo:
-    """What a stream says about itself, without the checkpoint it was made by; ``rate`` is None.
+    """The fields of a stream's header, read without its checkpoint; ``rate`` is None.
 
     The checksum cannot be checked without the whole fingerprint, so a damaged stream may pass here;
     ``unpack`` finds it out.

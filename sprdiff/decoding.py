@@ -20,8 +20,9 @@ class DecodingSettings:
     Attributes:
         padding: sides are padded to multiples of it, in pixels.
         tile, overlap: of pictures larger than a tile, in pixels; see :mod:`sprdiff.layers.tiling`.
-        noise_seed: of the noise from which the final picture is drawn.
-        start_timesteps: from which qualities 0 and 255 are denoised; the fewer bits, the more is to be drawn.
+        noise_seed: of the noise from which the final picture is generated.
+        start_timesteps: from which qualities 0 and 255 are denoised; the fewer bits, the more detail has to
+            be generated.
         colour_cell: pixels that one mean stands for where colours are kept; details may be as large as this.
     Raises:
         WeightsError: a value is of another type, or off the grid on which tiles lie.

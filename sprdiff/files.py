@@ -33,7 +33,7 @@ def write_file(path: Path, data: bytes | str) -> None:
     try:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
         os.replace(temporary, path)
-    except OSError as error:  # named as the reader knows it, not by its temporary name
+    except OSError as error:  # the name that the user has given, not the temporary one
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)

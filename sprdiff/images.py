@@ -408,7 +408,7 @@ def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
     """``rgb`` turned as the EXIF data of ``original`` demand."""
     try:
         orientation = original.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # broken metadata do not spoil a good picture, and their parser raises nearly anything
+    except Exception:  # broken metadata are ignored; their parser raises nearly anything
         return rgb
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation if orientation in range(1, 9) else 1

@@ -41,7 +41,7 @@ METHODS: dict[str, str] = {
 ENCODING, DECODING = "encoding", "decoding"
 
 Begin = Callable[[str, str], OnStep]
-"""Told of a method and what is done for it; gives what is told of the steps of that."""
+"""Called with a method and what is done for it; returns the callback for the steps of that work."""
 
 # The last analysis of each pipeline with the SHA-256 of its image and its seconds. One is enough: budgets of
 # an image are asked for in a row, and for a large photograph it takes a hundred megabytes.

@@ -32,7 +32,7 @@ ROUNDS = 64
 """Draws in one page: reviewers seldom get the same."""
 
 MAX_PAGE_BYTES = 250_000_000
-"""More than phones and mail servers bear by far."""
+"""Far more than phones open or mail servers accept."""
 
 
 def write_study(

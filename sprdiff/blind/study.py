@@ -6,7 +6,7 @@
     draw_trials, once a round -----------> rounds of [picture, left, right, original] numbers
     labels, methods of the images -------> key, in base64       which the page opens at the end
 
-The key hides nothing from somebody who wants to know; it keeps names out of sight.
+The key is encoded, not encrypted: it keeps the names from being read by accident.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def draw_trials(candidates: Mapping[str, Collection[str]], count: int, seed: str
     left = questions(candidates)
     check_trials(len(left), count)
     generator = random.Random(seed)
-    generator.shuffle(left)  # which decides among those that are equally due
+    generator.shuffle(left)  # ties are broken by this order
     pairs: Counter[tuple[str, str]] = Counter()
     pictures: Counter[str] = Counter()
     turned: dict[tuple[str, str], bool] = {}

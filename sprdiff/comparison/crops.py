@@ -16,9 +16,7 @@ Crop = tuple[float, float, float, float]
 MIN_PIXELS = 8
 """Sides of a crop at least: of fewer pixels nothing can be seen."""
 _SHARE = 1 / 16  # of the picture's area
-_MAP_SIDE = (
-    192  # differences are looked for in pictures reduced to this, so that a few loud pixels do not decide
-)
+_MAP_SIDE = 192  # differences are measured at this size, so that a few pixels of high contrast do not decide
 
 
 def check_crop(crop: Sequence[float]) -> Crop:

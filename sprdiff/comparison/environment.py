@@ -45,7 +45,7 @@ def _more_encoders() -> dict[str, str]:
     """The codecs that libraries wrap: libavif, libheif."""
     found = {}
     if features.check("avif"):
-        from PIL import _avif  # Pillow tells these versions nowhere else
+        from PIL import _avif  # Pillow gives these versions nowhere else
 
         found["avif-codecs"] = _avif.codec_versions()
     with contextlib.suppress(ImportError):

@@ -201,7 +201,7 @@ def _draw_image(figure: Figure, place: Box, image: Image.Image, *, frame: tuple[
     pixels = (max(1, round(place[2] * DPI)), max(1, round(place[3] * DPI)))
     if image.width > pixels[0]:
         shown = image.resize(pixels, Image.Resampling.LANCZOS)
-    # Enlarged pixels stay squares: nobody should take smoothing for a property of a codec.
+    # Nearest neighbour: smoothing could be taken for a property of a codec.
     axes.imshow(
         np.asarray(shown),
         extent=(0, image.width, image.height, 0),

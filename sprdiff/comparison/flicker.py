@@ -1,7 +1,7 @@
 """One comparison as an animation for slides: original, coarse, final and one baseline, in turn.
 
-All stand in the same place: where the eye stays, a change shows what a codec did. Frames are the decoded
-pictures, or one part of them, with their names below.
+All are shown in the same place, so that every change between two frames is a difference between codecs.
+Frames are the decoded pictures, or one part of them, with their names below.
 """
 
 from __future__ import annotations

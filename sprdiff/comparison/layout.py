@@ -17,11 +17,11 @@ ROW_GAP = 0.16
 INNER_GAP = 0.07  # between a picture and its crop
 NARROWEST = 1.75  # a column; a name, or bytes and bpp, fit into it in small letters
 CROP_RATIOS = (0.5, 2.0)
-"""Width over height of a crop that nobody asked for, at least and at most."""
+"""Width over height of a crop that was chosen automatically, at least and at most."""
 LENS = 0.44
 """Sides of a crop within its picture, at most, as a share of those of the picture."""
 _SHARES = (0.45, 0.6, 0.8)  # of a crop that is as wide, or as tall, as a part of its picture
-_HIDING = 0.8  # what a grid is worth in which crops hide a part of the pictures
+_HIDING = 0.8  # score of a grid in which crops hide a part of the pictures
 
 
 @dataclass(frozen=True)
