@@ -48,7 +48,7 @@ def quiet_libraries() -> None:
 def progress_bar(*, lines_when_piped: bool = False) -> Iterator[ProgressCallback]:
     """A callback that moves a bar on stderr, with the remaining time; the bar goes when the work ends.
 
-    Within it stdout is stderr, so that no library can put a word between the program and its result.
+    Within it stdout is stderr, so that nothing a library prints is mixed with the result.
 
     Args:
         lines_when_piped: where stderr is not a terminal, write a line for each new text instead of nothing.

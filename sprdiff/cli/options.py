@@ -125,7 +125,7 @@ def load_pipeline(
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
 
-        # Theirs count parts and files of a second's work; the bar of the command is enough.
+        # The libraries' own bars count parts and files of a second's work; the command's bar is enough.
         for library in (diffusers_logging, transformers_logging):
             library.disable_progress_bar()
     device = device or COMMON.device

@@ -17,8 +17,8 @@ PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
 def start_timestep(quality: Tensor, ends: tuple[int, int] = DecodingSettings.start_timesteps) -> Tensor:
     """The timestep (B,), int64, to which latents of a quality (B,) are noised.
 
-    Straight between ``ends``, those of qualities 0 and 255. It also tells the denoiser the quality, and
-    with it how much of what it sees is to be believed.
+    Straight between ``ends``, those of qualities 0 and 255. It also tells the denoiser the quality, and with
+    it how reliable the coarse picture is.
     """
     first, last = ends
     return (first + (last - first) * quality / MAX_QUALITY).round().long()
@@ -65,7 +65,7 @@ def denoise(
 
 
 def check_prediction(scheduler: DDPMScheduler) -> None:
-    """Nothing, where :func:`denoise` knows what the U-Net predicts.
+    """Passes if :func:`denoise` supports what the U-Net predicts.
 
     Raises:
         WeightsError: it does not.

@@ -16,11 +16,11 @@ class KLTAutoencoder(ModelMixin, ConfigMixin):
     """A small deterministic autoencoder that starts from the KLT of blocks of ``stride`` x ``stride`` pixels.
 
     A latent space and nothing more: with 24 latents for 4 x 4 pixels a photograph survives the round trip
-    almost unchanged, so whatever is drawn is drawn by the diffusion model. The linear path is the KLT and its
-    inverse with overlapping blocks; residual networks around it are trained to make up for the overlap. The
-    latents have unit variance on average, not each: whitened, fine detail would take large numbers, which a
-    denoiser is slow to learn. :func:`encode_latents` and :func:`decode_latents` take diffusers'
-    ``AutoencoderKL`` (arXiv:2112.10752) in its place::
+    almost unchanged, so all detail that is invented comes from the diffusion model. The linear path is the
+    KLT and its inverse with overlapping blocks; residual networks around it are trained to make up for the
+    overlap. The latents have unit variance on average, not each: whitened, fine detail would take large
+    numbers, which a denoiser is slow to learn. :func:`encode_latents` and :func:`decode_latents` take
+    diffusers' ``AutoencoderKL`` (arXiv:2112.10752) in its place::
 
         x --unshuffle--+--- KLT ---(+)--> latents --+--- inverse KLT -----(+)--+---------------(+)--> x_hat
                        +-- network --^              +-- network, shuffle --^   +-- full size ---^

@@ -19,9 +19,9 @@ class ZooEncoder(ModelMixin, ConfigMixin):
         x -> g_a of the zoo's codec -> 1x1 -> f_dist
 
     The codec's own features have scales and an order of their own. The linear map behind them is solved so
-    that f_dist are the KLT coefficients of what the features say linearly about blocks of 16 x 16 pixels,
-    largest energy first (:meth:`fit`). Quantizer steps and channel slices then mean for them what they mean
-    for :class:`sprdiff.encoders.distortion.DistortionEncoder`, and nothing is lost.
+    that f_dist are the KLT coefficients of the best linear estimate of blocks of 16 x 16 pixels from the
+    features, largest energy first (:meth:`fit`). Quantizer steps and channel slices then mean for them what
+    they mean for :class:`sprdiff.encoders.distortion.DistortionEncoder`, and nothing is lost.
 
     Args:
         architecture: of ``compressai.zoo.image_models``, such as ``cheng2020-anchor`` (arXiv:2001.01568) or

@@ -1,7 +1,7 @@
 """A run in several processes: started here on one machine, or by ``accelerate launch`` on any number.
 
-``accelerate launch`` starts a process for each GPU. On CPUs it leaves that to MPI, or to whoever sets RANK
-and WORLD_SIZE for each process, as ``torchrun --nproc-per-node 2 -m sprdiff evaluate ...`` does.
+``accelerate launch`` starts a process for each GPU. On CPUs it leaves that to MPI, or to a launcher that sets
+RANK and WORLD_SIZE for each process, as ``torchrun --nproc-per-node 2 -m sprdiff evaluate ...`` does.
 
 Every process takes each n-th image and writes its rows to a file of its own, ``rows.part-I.jsonl``, so that
 no two write to one; the files become one at the end, or, after a kill, when the run is continued.
@@ -68,7 +68,7 @@ def part_paths(out: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Work:
-    """All that a process is told."""
+    """The arguments of a process."""
 
     plan: Plan
     paths: list[Path]
@@ -104,7 +104,7 @@ def measure_in_processes(
     processes = []
     for index in range(jobs):
         work = _Work(plan, list(paths[index::jobs]), folder, dict(rows), load, threads)
-        # As a daemon it ends with this process, whatever ends this one.
+        # A daemon ends with this process, however this one ends.
         processes.append(context.Process(target=_serve, args=(index, work, messages), daemon=True))
     shares: dict[int, Share] = {}
     reported: set[tuple[str, str]] = set()

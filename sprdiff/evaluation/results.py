@@ -53,7 +53,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Adds one line and hands it to the disk, so that a kill loses at most the row in the making."""
+    """Adds one line and flushes it to the disk: a kill loses at most the row being written."""
     append_rows(path, [row])
 
 

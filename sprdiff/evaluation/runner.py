@@ -116,7 +116,7 @@ def evaluate(
         processes = jobs if state is None else state.num_processes
         settings = write_settings(settings_path, earlier, plan, folder, processes, model)
     if state is not None:
-        state.wait_for_everyone()  # nobody writes a part before the old ones have gone
+        state.wait_for_everyone()  # no process writes a part before the old ones are removed
 
     # 3. The rows that are missing
     reports = {"progress": progress, "on_failure": on_failure}

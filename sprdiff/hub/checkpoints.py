@@ -31,7 +31,7 @@ def checkpoint_files(folder: Path, target: str) -> dict[str, Path | bytes]:
     """The files of a checkpoint; the example in its model card loads ``target``.
 
     Args:
-        folder: of the checkpoint; pickled weights and whatever else lies in it stay where they are.
+        folder: of the checkpoint; pickled weights and any other files in it are not uploaded.
         target: ``owner/name[@revision]`` that it will be found under.
     Raises:
         HubError: the model card is missing, or something that must be in it; see :func:`check_card`.

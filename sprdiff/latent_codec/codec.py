@@ -162,7 +162,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LatentCodec:
         """Moves between devices and memory formats, and no change of precision: see :meth:`half`.
 
-        Rounded weights decode other symbols, and nothing would tell: the pictures would be garbage.
+        Rounded weights decode to other symbols without an error: the pictures would be garbage.
         """
 
         def move(tensor: Tensor) -> Tensor:

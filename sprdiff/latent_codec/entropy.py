@@ -19,7 +19,7 @@ MAX_SYMBOL = 2**15 - 1
 _DIGIT_BITS = 4
 _MAX_DIGITS = 4
 MAX_SYMBOL_BITS = PRECISION + _DIGIT_BITS * (1 + _MAX_DIGITS)
-"""What the dearest symbol costs: an escape of the least probability and all its digits."""
+"""The highest cost of a symbol: an escape of the least probability and all its digits."""
 # The coder keeps between 31 and 63 bits in its state, sent as 8 bytes, and works in words of 4 bytes; it
 # rounds every symbol's cost by less than ROUNDING_BITS. So n symbols of b bits take 8 + 4w bytes, where
 # 32w <= b + n * ROUNDING_BITS and b - n * ROUNDING_BITS <= 32w + 32.

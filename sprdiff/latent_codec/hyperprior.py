@@ -27,7 +27,7 @@ class HyperAnalysis(nn.Module):
             nn.SiLU(),
             conv3x3(hidden_channels, hyper_channels),
         )
-        # z starts about a unit wide: one that rounds to zero everywhere would teach h_s nothing.
+        # z starts with about unit deviation: a z that rounds to zero everywhere carries no information.
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)

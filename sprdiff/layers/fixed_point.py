@@ -31,7 +31,7 @@ def to_fixed(values: Tensor, fraction_bits: int) -> Tensor:
 
 
 class FixedPointConv2d(nn.Conv2d):
-    """A stride-1 convolution with two faces: float for training, fixed point for coding.
+    """A stride-1 convolution in two forms: float for training, fixed point for coding.
 
     ``forward`` is the plain convolution. ``fixed`` computes the same from weights rounded to 12
     fractional bits and activations with 8, in exact integer arithmetic. Weights and activations are

@@ -18,8 +18,8 @@ class QualityAnchors(nn.Module):
 
     Args:
         init: (num_anchors, C) values to start from; anchor 0 is quality 0, the last one 255.
-        unit: a power of two; the parameters are the values divided by it. Optimizers move all parameters
-            at about one speed, and some values (table indices) live on a larger scale than weights.
+        unit: a power of two; the parameters are the values divided by it. Optimizers change all parameters at
+            about one speed, and some values (table indices) are larger than weights.
     """
 
     def __init__(self, init: Tensor, unit: float = 1.0) -> None:

@@ -66,7 +66,7 @@ def backbone_features(name: Backbone) -> torch.nn.Sequential:
     import torchvision
 
     path = backbone_file(name)
-    with torch.device("meta"):  # neither memory nor time for the classifier
+    with torch.device("meta"):  # no memory for the classifier, which is not loaded
         features = torchvision.models.get_model(name).features
     try:
         features.load_state_dict(_convolutions(path), assign=True)

@@ -278,7 +278,7 @@ class SPRDiffPipeline(DiffusionPipeline):
                 stream is returned, marked ``over_budget``.
             quality: 0 (smallest) to 255 (best), instead of a budget.
             max_bytes: budget in bytes, instead of ``target_bpp``.
-            analysis: what :meth:`analyze` returned for this picture, to spare doing it again.
+            analysis: what :meth:`analyze` returned for this picture, which is then not computed again.
             on_step: called before each tile with the share that is done; what it raises ends the work early.
         Raises:
             SettingsError: not exactly one of the three is given, or it is out of range.

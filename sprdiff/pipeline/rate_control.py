@@ -1,4 +1,4 @@
-"""The best stream within a budget: bisection over quality, and what a step of quality leaves is filled."""
+"""The best stream within a budget: bisection over quality, then the bytes that are left are used up."""
 
 from __future__ import annotations
 

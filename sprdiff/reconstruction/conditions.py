@@ -18,7 +18,7 @@ from sprdiff.layers.klt import to_blocks
 
 
 class Conditions(NamedTuple):
-    """What the denoiser is told.
+    """The conditions of the denoiser.
 
     Attributes:
         tokens: semantic tokens for the cross-attention, class token first, (B, 1 + H/16 * W/16, D).
@@ -39,10 +39,10 @@ class DualFeatureExtractor(ModelMixin, ConfigMixin):
     """The diffusion model's conditions from x_coarse and the semantic tokens of x_coarse.
 
     The denoiser sees the coarse picture through the pixel features alone: beside them it has the tokens and
-    latents half buried in noise. Their branch is deep, and follows a network that restores pictures in
-    stages (:mod:`sprdiff.training.imitation_stage`). Cross-attention does not know where a token lies, so a
-    map of the tokens goes beside the pixel features. Both are of unit variance, the scale of the latents:
-    conditions that start small are ignored.
+    latents with much noise added. Their branch is deep, and follows a network that restores pictures in
+    stages (:mod:`sprdiff.training.imitation_stage`). Cross-attention has no information on the position of a
+    token, so a map of the tokens goes beside the pixel features. Both are of unit variance, the scale of the
+    latents: conditions that start small are ignored.
 
     Args:
         stride: of the VAE's latents, in pixels.

@@ -1,4 +1,4 @@
-"""The final picture: what the diffusion model has drawn, with the colours of the coarse one."""
+"""The final picture: the output of the diffusion model, with the colours of the coarse picture."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sprdiff.decoding import DecodingSettings
 def keep_colours(x_coarse: Tensor, x_hat: Tensor, cell: int = DecodingSettings.colour_cell) -> Tensor:
     """``x_hat`` with the means of ``x_coarse`` over cells of ``cell`` x ``cell`` pixels, interpolated.
 
-    The colours of large areas are what the first bits are spent on, and the coarse picture has them with the
-    least error; a generative model lets them drift. Related to the wavelet colour fix of StableSR
-    (arXiv:2305.07015); not part of SPRDiff as published.
+    The first bits are spent on the colours of large areas, and the coarse picture has them with the least
+    error; a generative model shifts them. Related to the wavelet colour fix of StableSR (arXiv:2305.07015);
+    not part of SPRDiff as published.
 
     Args:
         x_coarse, x_hat: (B, 3, H, W), sides divisible by ``cell``.
