@@ -1,4 +1,4 @@
-"""Networks trained on ImageNet that teach ours; no part of a checkpoint."""
+"""Networks pretrained on ImageNet that ours are trained with; no part of a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random crops of a folder of photographs, decoded as they are needed, and drawn pictures among them."""
+"""Random crops of a folder of photographs, decoded as they are needed, and rendered graphics among them."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def stream(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
-        # It draws a number that nobody needs; from torch's own it would move the dice of a resumed run.
+        # DataLoader draws a seed; from torch's global generator it would change a resumed run's numbers.
         generator=torch.Generator(),
     )
     return iter(loader)
@@ -210,7 +210,7 @@ class Crops:
         tint: how far brightness, contrast and saturation may be from 1, and ten times the hue from 0, in the
             units of :class:`torchvision.transforms.v2.ColorJitter`; 0 for colours as they are.
         seed: of the choices of :meth:`batch`.
-        graphics: the share of crops that are drawn pictures (text, shapes, flat colours) instead.
+        graphics: the share of crops that are rendered graphics (text, shapes, flat colours) instead.
         sources: how many times as often a picture is wanted as others, by the name of a folder above it; 0 to
             leave it out.
     Raises:
@@ -254,7 +254,7 @@ class Crops:
         if random.random() < self.graphics:
             return to_pixels(draw_graphic(random, self.size))
         image = self._image(random)
-        # Numbers are drawn only for what is asked for: earlier settings go on giving the crops they gave.
+        # Random numbers are drawn only for options in use: earlier settings go on giving the same crops.
         zoomed = (self.max_zoom > 1 or self.min_zoom < 1) and random.random() < 0.5
         side = self._side(image, random) if zoomed else self.size
         top = random.integers(image.shape[0] - side + 1)

@@ -43,11 +43,10 @@ class DiffusionSettings(RestorationSettings):
     """Of the denoiser and its conditions.
 
     Attributes:
-        dropped: the share of pictures that go without each condition. The denoiser then knows what to do
-            without it, and an ablation of the finished model takes nothing from it that it was never taught
-            to miss.
+        dropped: the share of pictures that go without each condition. The denoiser then learns to work
+            without it, so an ablation of the finished model is within what it was trained for.
         teacher: whether there is one to follow. Without it the original is the target of every loss, and the
-            pixel branch follows nobody's features.
+            pixel branch is not trained to match any features.
         imitation: weight of following the teacher's features.
         gradient_checkpointing: compute the U-Net's activations twice instead of keeping them.
         lora_rank: of the low-rank changes (LoRA, arXiv:2106.09685) by which a pretrained U-Net learns, beside
@@ -80,17 +79,17 @@ class Batch(Pictures):
 
 
 class DiffusionObjective(nn.Module):
-    """The judged pictures of the denoiser, after one step.
+    """The pictures of the denoiser, after one step, and their losses.
 
     Args:
         trained: ``unet`` and ``conditions``.
         frozen: ``vae`` and ``semantic_encoder``.
         codec: makes the coarse pictures.
-        criterion: what is asked of final ones.
+        criterion: the losses of final ones.
         scale: of the teacher's features; none where there is no teacher.
         settings: of the stage.
         without: of the stage's ablations.
-        teaching: who is asked, if somebody is; it moves with the model.
+        teaching: the teacher, where it is run during training; registered, so that it moves with the model.
     """
 
     def __init__(
@@ -216,7 +215,7 @@ class DiffusionStage(RestorationStage):
         return scheduler
 
     def source(self, paths: list[Place]) -> Source:
-        """Crops of the taught pictures, or of the photographs that the teacher, if any, is asked about."""
+        """Crops of the taught pictures, or of the photographs, for the teacher if there is one."""
         return (self.lessons and self.lessons.source) or super().source(paths)
 
     def before_step(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> Batch:

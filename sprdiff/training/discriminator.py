@@ -79,7 +79,7 @@ class DiscriminatorObjective(nn.Module):
         self.discriminator = discriminator
 
     def forward(self, real: Tensor, fake: Features, coarse: Features) -> Tensor:
-        """How badly pictures are told apart.
+        """The hinge loss.
 
         Args:
             real: originals (B, 3, H, W) in [-1, 1].

@@ -1,6 +1,6 @@
-"""Drawn pictures for training: text, windows, drawings, flat colours, which no folder of photographs holds.
+"""Rendered graphics for training: text, windows, drawings, flat colours, which folders of photographs lack.
 
-Without them a codec spends its bits on keeping a white page white, and letters dissolve.
+Without them a codec spends its bits on the white of a page, and letters become illegible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FONT_SIZES = (11.0, 56.0)
 
 
 def draw_graphic(random: np.random.Generator, size: int) -> np.ndarray:
-    """A random drawn picture, (size, size, 3) uint8."""
+    """A random rendered graphic, (size, size, 3) uint8."""
     kinds = (_page, _window, _drawing, _plain)
     image = Image.new("RGB", (size, size), _colour(random))
     kinds[random.choice(len(kinds), p=(0.4, 0.2, 0.3, 0.1))](image, random)

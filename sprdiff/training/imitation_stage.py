@@ -1,8 +1,8 @@
 """The stage that makes the pixel features: they follow a teacher that restores coarse pictures.
 
-What a teacher makes of a coarse picture is a function of that picture, so following it is plain regression;
-what the original would say is not. And the teacher is followed on its way (FitNets, arXiv:1412.6550): each
-stage of the pixel branch learns what the teacher has made at the same share of its depth, first from the
+A teacher's output is a function of the coarse picture, so imitating it is plain regression; the original is
+not such a function. The teacher's intermediate features are targets as well (FitNets, arXiv:1412.6550): each
+stage of the pixel branch learns the teacher's features at the same share of its depth, first from the
 teacher's own features (blockwise, as in arXiv:1911.13053), then from those of the stage before. From the
 picture alone the same network learned next to nothing in as many steps (docs/experiments.md).
 """
@@ -83,13 +83,13 @@ class FeatureScale(nn.Module):
 class Lessons:
     """Batches of what a teacher makes of coarse pictures, from files or from the teacher itself.
 
-    On a CPU the teacher would take most of a step, so it is asked once (:mod:`sprdiff.training.teacher`); on
-    a GPU it is asked at every step, about crops that are new each time.
+    On a CPU the teacher would take most of a step, so it is run once in advance
+    (:mod:`sprdiff.training.teacher`); on a GPU it is run at every step, on new crops.
 
     Args:
-        folder: of the run, whose teacher is asked.
-        taught: of a teacher's pictures; none to ask the teacher.
-        settings: of the stage: its crops, and the qualities at which the teacher is asked.
+        folder: of the run, whose teacher is used.
+        taught: of a teacher's pictures; none to run the teacher.
+        settings: of the stage: its crops, and the qualities of their coarse pictures.
     Attributes:
         source: of batches with what was taught; none where :meth:`batch` takes crops of photographs.
     Raises:
@@ -164,7 +164,7 @@ class ImitationObjective(nn.Module):
         conditions: whose pixel branch is trained.
         scale: of the teacher's features.
         settings: of the stage.
-        teaching: who is asked, if somebody is; it moves with the model.
+        teaching: the teacher, where it is run during training; registered, so that it moves with the model.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class ImitationObjective(nn.Module):
         for branch in (conditions.blocks, conditions.pixel):
             branch.requires_grad_(True)
         self.trained = nn.ModuleDict({"conditions": conditions})
-        # Not kept: what the features are good for, is the denoiser's to learn.
+        # Not saved: it only makes the features predict a picture; the denoiser learns its own use of them.
         self.to_picture = nn.Sequential(
             conv3x3(channels, 2 * channels),
             nn.SiLU(),
@@ -208,7 +208,7 @@ class ImitationObjective(nn.Module):
 
 
 class ImitationStage(Stage):
-    """The pixel branch of the dual feature extraction, in the teacher's steps."""
+    """The pixel branch of the dual feature extraction, trained to match the teacher."""
 
     name = "imitation"
     settings: ImitationSettings
@@ -223,7 +223,7 @@ class ImitationStage(Stage):
         self.objective = ImitationObjective(conditions.train(), scale, self.settings, self.lessons.teaching)
 
     def source(self, paths: list[Place]) -> Source:
-        """Crops of the taught pictures, or of the photographs that the teacher is asked about."""
+        """Crops of the taught pictures, or of the photographs that the teacher restores."""
         return self.lessons.source or super().source(paths)
 
     def before_step(self, accelerator: Accelerator, crops: Tensor | TaughtBatch) -> TaughtBatch:

@@ -32,7 +32,7 @@ TRACKER_ARGUMENTS = {"tensorboard": {"dataformats": "NHWC"}}
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What is done on the way, and decides nothing of what is learned; that do the stage's settings.
+    """How long a run lasts and what it writes; what is learned depends on the stage's settings alone.
 
     Attributes:
         validate_every, save_every: steps between validations, and between saved states.
@@ -284,7 +284,7 @@ class Training:
         if self.accelerator.is_main_process:
             stage.objective.eval()
             # These pictures are of many sizes: here the search for fast convolutions would be the slow part.
-            # And what is random in validation must not move the training's dice.
+            # Random numbers of validation must not change those of the training.
             devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
             self._store_frozen(half=False)
             with (

@@ -38,9 +38,9 @@ def structure_loss(x_hat: Tensor, x: Tensor) -> Tensor:
 def flat_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """The mean absolute error of differences between neighbours, where x is flat.
 
-    What an adversary does not mind is plain to see on a sky: speckle, and the grid of a decoder that
-    works in blocks. Every difference is weighted by 1 / (1 + activity), the mean absolute difference in
-    its neighbourhood of x in units of two levels of 255.
+    Artefacts that a discriminator does not penalize show in flat areas such as a sky: speckle, and the grid
+    of a decoder that works in blocks. Every difference is weighted by 1 / (1 + activity), the mean absolute
+    difference in its neighbourhood of x in units of two levels of 255.
 
     Args:
         x_hat, x: pixels (B, 3, H, W) in [-1, 1].
@@ -72,7 +72,7 @@ class PerceptualLoss(nn.Module):
     """LPIPS (VGG-16, arXiv:1801.03924) and DISTS (arXiv:2004.07728) as losses.
 
     Features are taken in whatever precision autocast says, DISTS's statistics of them in float32. LPIPS with
-    AlexNet is in no loss, so that one yardstick stays independent.
+    AlexNet is in no loss, so that one metric stays independent of the training.
 
     Raises:
         WeightsError: the weights are neither in torch's cache nor can they be downloaded.

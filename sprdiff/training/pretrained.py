@@ -1,6 +1,6 @@
 """``python -m sprdiff.training.pretrained RUN``: the published networks that the ``base`` preset is made of.
 
-SPRDiff (arXiv:2606.01608) stands on networks that others have trained: a latent diffusion model, of which
+SPRDiff (arXiv:2606.01608) builds on published networks: a latent diffusion model, of which
 its VAE stays frozen and its U-Net learns by LoRA; a self-supervised vision transformer; the encoder of a
 codec. This lays them out in a run as if stages had trained them, each in the class in which it was published.
 """
@@ -87,7 +87,7 @@ def lay_out(run: Path, settings: PretrainedSettings) -> None:
 
 @torch.no_grad()
 def with_conditions(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
-    """``unet`` with ``channels`` more inputs, which its first layer ignores until it has learned otherwise.
+    """``unet`` with ``channels`` more inputs, whose weights in its first layer start at zero.
 
     As InstructPix2Pix does it (arXiv:2211.09800).
     """

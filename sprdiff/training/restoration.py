@@ -1,4 +1,4 @@
-"""How restored pictures are judged while a network learns to make them: the teacher, then the denoiser."""
+"""The losses of restored pictures, for the networks that make them: the teacher, then the denoiser."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ADVERSARY_FILE = "state/adversary.safetensors"
 
 
 class LossWeights(Group):
-    """Of what is asked of a picture, but for the adversary.
+    """Weights of the losses of a picture, the adversarial one apart.
 
     Attributes:
         l1: absolute error to the target.
@@ -56,7 +56,8 @@ class AdversarySettings(Group):
 
     Attributes:
         network: of timm, through whose features it sees.
-        share: its gradient on a picture, as a share of that of the perceptual loss: left alone it takes over.
+        share: its gradient on a picture, as a share of that of the perceptual loss: without a limit it
+            dominates.
         channels: of its heads.
         learning_rate: its peak.
         betas: of its AdamW.
@@ -78,7 +79,7 @@ class RestorationSettings(Settings):
     Attributes:
         low_cell, grid_cell: sides in pixels of the cells whose mean colours ``low`` compares, and of those
             that must leave no grid.
-        target_until: the share of the steps in which LPIPS looks at the target too.
+        target_until: the share of the steps in which LPIPS is taken to the target too.
         qualities: of the coarse pictures.
     """
 
@@ -138,8 +139,8 @@ class PictureLoss(nn.Module):
     """Reconstruction, perceptual and adversarial losses of a picture.
 
     The error of pixels is taken to the target, which can be reached, LPIPS to target and original in turn and
-    later to the original alone; DISTS, the adversary, and what keeps pictures clean and in shape look at the
-    original.
+    later to the original alone; DISTS, the adversarial loss, and those of structure, flat areas and grid
+    refer to the original.
 
     Args:
         adversary: not trained by these losses.
@@ -202,7 +203,7 @@ def norms(x: Tensor) -> Tensor:
 
 
 class RestorationStage(Stage):
-    """A stage whose objective makes pictures and has them judged.
+    """A stage whose objective makes pictures and takes their losses.
 
     The objective has a ``criterion``, a :class:`PictureLoss`; ``prepare``, from originals and qualities to
     what it needs; and ``generate``, from that to pictures.

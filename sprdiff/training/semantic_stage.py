@@ -1,8 +1,8 @@
 """The stage that trains the semantic encoder: from a coarse picture, the features of the original.
 
 Distilled from a network that was trained on ImageNet (Hinton et al. 2015, arXiv:1503.02531; for features:
-FitNets, arXiv:1412.6550). The student mostly sees coarse pictures and is asked what the teacher sees in the
-original: at the decoder it will have nothing else to look at.
+FitNets, arXiv:1412.6550). The student mostly sees coarse pictures and predicts the teacher's features of the
+original: the decoder has nothing but the coarse picture.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SemanticSettings(Settings):
     Attributes:
         teacher: a network of timm.
         originals: the share of pictures that the student sees as they are: at the encoder it sees originals.
-        contrast, temperature: weight and temperature of the loss that tells a batch's pictures apart.
+        contrast, temperature: weight and temperature of the contrastive loss over a batch.
         qualities: of the coarse pictures.
     """
 
@@ -51,7 +51,7 @@ class SemanticSettings(Settings):
 
 
 class Knowledge(NamedTuple):
-    """What the teacher sees, or the student predicts; every channel of zero mean and unit variance.
+    """Features of the teacher, or predicted by the student; every channel of zero mean and unit variance.
 
     Attributes:
         fine, broad: maps at stride 16 and 32, (B, C, H, W).
@@ -98,7 +98,7 @@ class Teacher(nn.Module):
 
 
 class Student(nn.Module):
-    """The semantic encoder and the heads that speak the teacher's language; the heads are not kept."""
+    """The semantic encoder, and heads that predict the teacher's features from its tokens, not saved."""
 
     def __init__(self, encoder: nn.Module, fine: int, broad: int) -> None:
         super().__init__()
@@ -118,13 +118,13 @@ class Student(nn.Module):
 
 
 def contrast(predicted: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """How badly predictions (N, C) tell their own target among those of the batch (arXiv:1807.03748)."""
+    """The InfoNCE loss of predictions (N, C) against the targets of the batch (arXiv:1807.03748)."""
     scores = F.normalize(predicted, dim=1) @ F.normalize(target, dim=1).T / temperature
     return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
 class SemanticObjective(nn.Module):
-    """Squared error of the predicted features, and contrast among the pictures of a batch."""
+    """Squared error of the predicted features, and a contrastive loss over the pictures of a batch."""
 
     def __init__(
         self, student: Student, teacher: Teacher, codec: CodecPreview, settings: SemanticSettings
@@ -151,7 +151,7 @@ class SemanticObjective(nn.Module):
 
 
 class SemanticStage(Stage):
-    """A small DINOv2 transformer that learns from an ImageNet network what coarse pictures show."""
+    """A small DINOv2 transformer: from coarse pictures, an ImageNet network's features of originals."""
 
     name = "semantic"
     settings: SemanticSettings
@@ -168,7 +168,7 @@ class SemanticStage(Stage):
         self.objective = SemanticObjective(student, teacher, CodecPreview.load(folder), self.settings)
 
     def validate(self, images: list[Tensor]) -> list[dict[str, Any]]:
-        """How well coarse pictures tell what the teacher sees in the originals.
+        """How well the teacher's features of originals are predicted from coarse pictures.
 
         ``fine`` and ``broad`` are the explained shares of variance; ``retrieval`` the share of pictures whose
         class token, made of the coarse picture, is nearest to that of its original (chance 1 / N).
@@ -198,7 +198,7 @@ class SemanticStage(Stage):
 def retrieval(queries: Tensor, gallery: Tensor) -> float:
     """The share of queries (N, D) whose nearest of the gallery (N, D), by cosine, is the one at their place.
 
-    The gallery's mean is taken off first: what all pictures share says nothing.
+    The gallery's mean is taken off first: what all pictures share does not tell them apart.
     """
     mean = gallery.mean(0)
     scores = F.normalize(queries - mean, dim=1) @ F.normalize(gallery - mean, dim=1).T

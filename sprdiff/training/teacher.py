@@ -29,12 +29,12 @@ FILE = "teacher.yaml"
 
 
 class TaughtSettings(Group):
-    """Of the pictures that the teacher is asked about.
+    """Of the pictures that the teacher restores.
 
     Attributes:
         smallest, largest: sides in pixels; smaller photographs are left out, larger ones cut.
         zoomed, max_zoom: the share of photographs that are enlarged, and by how much at most.
-        graphics, graphics_side: the share of drawn pictures in their place, and their side in pixels.
+        graphics, graphics_side: the share of rendered graphics in their place, and their side in pixels.
         qualities: of the coarse pictures.
         seed: of the order of the photographs, and of everything random in them.
         mixed_precision: ``bf16``, or ``no`` for single precision.
@@ -75,7 +75,7 @@ def main(
         list[str] | None, typer.Option("--set", help="One setting, for example graphics=0.1.")
     ] = None,
 ) -> None:
-    """Ask the teacher about coarse pictures of the photographs that are trained on."""
+    """Have the teacher restore coarse pictures of the photographs that are trained on."""
     chosen = read_settings(TaughtSettings, settings, dict(map(parse_change, change or ())))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teaching = Teaching.load(run).to(device, memory_format=torch.channels_last)

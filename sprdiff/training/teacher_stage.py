@@ -1,8 +1,8 @@
 """The stage that makes a teacher: a network that restores pictures learns to restore the codec's.
 
-Real-ESRGAN comes with what hundreds of thousands of steps have taught it about photographs; a few hundred
-more, with our coarse pictures as input, and it restores those better than a denoiser that starts from nothing
-would in days (docs/experiments.md). No part of a checkpoint: it teaches in the next stages.
+Real-ESRGAN was trained for hundreds of thousands of steps on photographs. After a few hundred more, with our
+coarse pictures as input, it restores those better than a denoiser trained from scratch does in days
+(docs/experiments.md). It is no part of a checkpoint: the next stages imitate it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ TEACHER_FILE = "state/teacher.safetensors"
 
 
 class TeacherObjective(nn.Module):
-    """The judged pictures of the teacher.
+    """The pictures of the teacher, and their losses.
 
     Args:
         teacher: trained.
         codec: makes the coarse pictures.
-        criterion: what is asked of restored ones.
+        criterion: the losses of restored ones.
     """
 
     def __init__(self, teacher: RealESRGAN, codec: CodecPreview, criterion: PictureLoss) -> None:
