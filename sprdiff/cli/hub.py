@@ -26,7 +26,7 @@ Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME")]
 def push(
     folder: Annotated[Path, typer.Argument(help="Of the checkpoint, with its model card.")],
     repo_id: Repository,
-    private: Annotated[bool, typer.Option("--private", help="For its owner's eyes only.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Visible to its owner only.")] = False,
     revision: Annotated[
         str | None, typer.Option(help="Branch to push to, made where it is missing; main by default.")
     ] = None,

@@ -38,9 +38,9 @@ def build_api(desk: Desk) -> None:
         endpoints = {name: gr.Button(name) for name in ("compress", "decompress", "compare")}
 
     def present(request: gr.Request) -> Progress:
-        """Raises, as a report, once the program has left: its heart is heard no more."""
+        """A report that raises once the program has left, which is when its heartbeat ends."""
         key = f"{request.session_hash}{API_SESSION}"
-        # Gradio forgets the waiting calls of a program that has left, but not of each.
+        # Gradio drops the waiting calls of most programs that have left, not of all.
         if desk.sessions.has_left(key):
             raise SettingsError(texts.PAGE_CLOSED)
         stop = desk.sessions.of(key).new_run()
@@ -65,7 +65,7 @@ def build_api(desk: Desk) -> None:
         with handlers.clear_errors():
             return compare_file(desk, image, target_bpp, methods, present(request))
 
-    # One at a time: the others wait in gradio's queue, which is finite, takes up no thread, and forgets those
+    # One at a time: the others wait in gradio's queue, which is finite, takes up no thread, and drops those
     # whose clients have left.
     options = {"concurrency_limit": 1, "concurrency_id": "api", "show_progress": "hidden"}
     endpoints["compress"].click(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sprdiff.blind.study import StudyPicture
 
 ROUNDS = 8
-"""Draws of one study: who starts again seldom gets the same."""
+"""Random orders of one study, so that a visitor who starts again seldom gets the same."""
 
 
 def build_blind_tab(tab: gr.Tab, desk: Desk, votes: Path | None) -> None:
@@ -96,7 +96,7 @@ def _picture(run: Finished) -> StudyPicture:
 def keep_votes(session: Session, taken: Any, folder: Path) -> None:
     """Write the answers of one run through the session's study, as one file of JSON lines.
 
-    A picture's name is the visitor's own affair, and none is written: pictures are numbered.
+    A picture's name is private, and none is written: pictures are numbered.
 
     Args:
         taken: of the browser: ``study``, ``run``, ``round`` and ``answers``; what does not fit is left out.

@@ -254,7 +254,7 @@ class Desk:
     def _warm_up(self, pipeline: SPRDiffPipeline) -> None:
         """Codes and measures a small picture: libraries load and convolutions choose their kernels only once.
 
-        The deep metrics are met in a thread of their own, once their weights are there: a slow network must
+        The deep metrics are built in a thread of their own, once their weights are there: a slow network must
         not keep the page from coding.
         """
         from PIL import Image

@@ -1,8 +1,8 @@
 """What gradio would fetch for a visitor, and this page does not.
 
 Gradio opens addresses on the internet in two ways: its file endpoint passes them on, and a file in the input
-of an event may be an address instead of an upload. Neither is of use here, and a server that fetches what
-strangers name is a tool of theirs.
+of an event may be an address instead of an upload. Neither is of use here, and both would let a visitor send
+requests from this machine (server-side request forgery).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 4_000_000
-"""Of what an event sends; files are uploaded apart."""
+"""Size limit of what an event sends; files are uploaded separately."""
 _PROBLEM = "Addresses are not opened here; upload the file."
 _SCHEMES = ("http:", "https:")
 

@@ -209,7 +209,7 @@ def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[
     stop = session.new_run()
     yield Shown(None, status_html(0.0, texts.READING_FILE), True)
 
-    # A stream says who made it, whatever this visitor has chosen.
+    # The header names the checkpoint that made the stream, whatever this visitor has chosen.
     model = desk.models.maker(data) or desk.models[session.model]
 
     def work(report: Progress, emit: Callable[[Any], None]) -> None:

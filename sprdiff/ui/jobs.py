@@ -1,4 +1,4 @@
-"""Long work in a thread of its own, followed step by step, stopped at once; a finite line before it."""
+"""Long work in a thread of its own, followed step by step, stopped at once; a bounded queue before it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sprdiff.ui import texts
 
 POLL_SECONDS = 0.1
 TURN_SECONDS = 0.3
-"""Who waits for less than this is told nothing."""
+"""Seconds between reports of a run that waits; a shorter wait is not reported."""
 
 
 class Stopped(BaseException):
-    """Raised inside the work, at its next report, once nobody wants its results; no error to be handled."""
+    """Raised inside the work at its next report after it was stopped; not an error to be handled."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def follow(
             if isinstance(item, Step) and not inbox.empty() and isinstance(inbox.queue[0], Step):
                 continue
             if item == shown:
-                continue  # who waits reports again and again, to be stopped
+                continue  # a run that waits reports repeatedly, so that it can be stopped
             shown = item if isinstance(item, Step) else shown
             yield item
     finally:

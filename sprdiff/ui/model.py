@@ -192,7 +192,7 @@ class BackgroundModel:
         try:
             self._warm_up(pipeline)
         except Exception:
-            # Whatever it was, the first run will meet it and say so.
+            # Whatever it was, the first run raises it again.
             logger.exception("warming up failed")
 
     def _set(self, phase: str, detail: str = "") -> None:

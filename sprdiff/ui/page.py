@@ -109,7 +109,7 @@ def build_app(
                 yield model_html(state)
 
         async def on_weights() -> AsyncIterator[str]:
-            # Not a thread for every page that is open while they are on their way.
+            # Async, so that an open page takes no thread while they are fetched.
             while desk.weights.fetching:
                 yield weights_html()
                 await asyncio.sleep(WEIGHTS_SECONDS)
@@ -141,7 +141,7 @@ def _line(value: str, elem_id: str) -> gr.HTML:
 
 
 def launch_options() -> dict[str, Any]:
-    """What ``gr.Blocks.launch`` gets besides host and port: the look, and nothing that calls home."""
+    """What ``gr.Blocks.launch`` gets besides host and port: the look, without telemetry."""
     return {
         "theme": build_theme(),
         "css": build_css(),
@@ -152,7 +152,7 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": MAX_UPLOAD,
         "allowed_paths": [str(EXAMPLES)],
         "ssr_mode": False,
-        # Whoever waits in the line of runs takes one.
+        # Each run that waits in the line takes one.
         "max_threads": 40 + WAITING_RUNS,
         "app_kwargs": {"middleware": [Middleware(Doors)]},
     }

@@ -11,13 +11,13 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing tells a dead server's folder from a living one's there
+except ImportError:  # Windows: it cannot be told there whether a folder's server still runs
     fcntl = None
 
 PREFIX = "sprdiff-server-"
 _LOCK = ".alive"
 KEPT_SECONDS = 3600
-"""After which what a program was answered is removed; gradio has copied it to its own cache long before."""
+"""Age at which the files of an answer to a program are removed; gradio has its own copy by then."""
 
 
 class Scratch:

@@ -1,4 +1,4 @@
-"""What one open page owns on the server: a folder for its files and the switch that stops its run."""
+"""What one open page has on the server: a folder for its files and the event that stops its run."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Session:
 
 
 LEFT_SECONDS = 60.0
-"""How long nobody is waited for who has left; a program whose connection broke may come again after that."""
+"""How long calls of a closed session are refused; a program whose connection broke may return then."""
 
 
 class Sessions:

@@ -99,7 +99,7 @@ METRICS = {
     "psnr-rgb": (
         "PSNR",
         "The squared error of 8-bit RGB, in decibels. It sees every change of a pixel and overlooks whether "
-        "an eye would mind: blur scores well, detail a little out of place badly.",
+        "a viewer would notice: blur scores well, detail a little out of place badly.",
     ),
     "ms-ssim-rgb": (
         "MS-SSIM",

@@ -1,4 +1,4 @@
-"""The look of the page: neutral greys, so that no colour stands beside a picture, and one safelight red.
+"""The look of the page: neutral greys, which leave the colours of pictures as they are, and one red.
 
 Gradio's own components get the same colours and type through its theme; the rest is ``static/page.css``.
 """

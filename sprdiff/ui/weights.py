@@ -84,7 +84,7 @@ def _in_background(metrics: Sequence[str], after: float = 0.0) -> threading.Thre
                 try:
                     file()
                 except (WeightsError, PackageError):
-                    break  # who measures meets it again, and says why
+                    break  # raised again, with its reason, where the metric is measured
 
     thread = threading.Thread(target=fetch, name="sprdiff-weights", daemon=True)
     thread.start()
