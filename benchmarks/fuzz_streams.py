@@ -43,19 +43,19 @@ def seeds(pipeline) -> list[tuple[int, int, int, bytes]]:
     return found
 
 
-def mutate(dice: random.Random, payload: bytes, other: bytes) -> bytes:
+def mutate(rng: random.Random, payload: bytes, other: bytes) -> bytes:
     """``payload`` with one change of a random kind."""
     data = bytearray(payload)
-    at = dice.randrange(len(data) + 1)
-    length = dice.choice((1, 2, 4, 8, 16, 60, 64, 200))
-    filling = dice.choice(
-        (bytes(length), b"\xff" * length, dice.randbytes(length), b"\xfe" + b"\xff" * (length - 1))
+    at = rng.randrange(len(data) + 1)
+    length = rng.choice((1, 2, 4, 8, 16, 60, 64, 200))
+    filling = rng.choice(
+        (bytes(length), b"\xff" * length, rng.randbytes(length), b"\xfe" + b"\xff" * (length - 1))
     )
-    kind = dice.randrange(8)
+    kind = rng.randrange(8)
     if kind == 0 and data:
-        data[at % len(data)] ^= 1 << dice.randrange(8)
+        data[at % len(data)] ^= 1 << rng.randrange(8)
     elif kind == 1 and data:
-        data[at % len(data)] = dice.choice((0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)))
+        data[at % len(data)] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
     elif kind == 2:
         data[at : at + length] = filling
     elif kind == 3:
@@ -67,7 +67,7 @@ def mutate(dice: random.Random, payload: bytes, other: bytes) -> bytes:
     elif kind == 6:
         data[at:] = other[at:]
     else:
-        data += filling * dice.choice((1, 1, 1, 50))
+        data += filling * rng.choice((1, 1, 1, 50))
     return bytes(data)
 
 
@@ -75,23 +75,23 @@ def stream(number: int, seed: int, originals: list[tuple[int, int, int, bytes]],
     """The stream ``number``, the same for the same arguments."""
     from sprdiff import bitstream
 
-    dice = random.Random(f"{seed}-{number}")
-    quality, width, height, payload = dice.choice(originals)
-    for _ in range(dice.randint(0, 4)):
-        payload = mutate(dice, payload, dice.choice(originals)[3])
-    if dice.random() < 0.9:  # Of other lengths it is refused at once.
+    rng = random.Random(f"{seed}-{number}")
+    quality, width, height, payload = rng.choice(originals)
+    for _ in range(rng.randint(0, 4)):
+        payload = mutate(rng, payload, rng.choice(originals)[3])
+    if rng.random() < 0.9:  # Of other lengths it is refused at once.
         payload = payload[: len(payload) // 4 * 4]
-    if dice.random() < 0.3:
-        quality = dice.randrange(256)
-    if dice.random() < 0.2:
-        width = dice.choice((1, 16, 63, 64, 65, 128, 500, 2000, 16383))
-    if dice.random() < 0.2:
-        height = dice.choice((1, 16, 63, 64, 65, 128, 500, 2000, 3906))
+    if rng.random() < 0.3:
+        quality = rng.randrange(256)
+    if rng.random() < 0.2:
+        width = rng.choice((1, 16, 63, 64, 65, 128, 500, 2000, 16383))
+    if rng.random() < 0.2:
+        height = rng.choice((1, 16, 63, 64, 65, 128, 500, 2000, 3906))
     data = bitstream.pack(quality, width, height, payload, fingerprint)
-    if dice.random() < 0.1:  # Header and all, and mostly sealed again.
-        body = bytearray(mutate(dice, data[:-3], data))
+    if rng.random() < 0.1:  # Header and all, and mostly sealed again.
+        body = bytearray(mutate(rng, data[:-3], data))
         data = bytes(body) + (
-            bitstream._checksum(bytes(body), fingerprint) if dice.random() < 0.8 else data[-3:]
+            bitstream._checksum(bytes(body), fingerprint) if rng.random() < 0.8 else data[-3:]
         )
     return data
 

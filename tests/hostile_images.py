@@ -1,4 +1,4 @@
-"""The folder of hostile images: bombs, headers that lie, every mode, broken metadata, odd names.
+"""The folder of hostile images: bombs, false headers, every mode, broken metadata, odd names.
 
 python tests/hostile_images.py FOLDER
 """
@@ -17,7 +17,7 @@ from PIL import Image
 from sprdiff.images import register_plugins
 
 BOMB_SIDE = 5000
-"""So many squared are 25 megapixels, out of 25 kB."""
+"""Side in pixels: 25 megapixels in a file of 25 kB."""
 BOMB_BYTES = 100_000_000
 """Out of 100 kB."""
 

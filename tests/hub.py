@@ -1,6 +1,6 @@
 """A Hugging Face Hub on 127.0.0.1: the endpoints its client downloads a snapshot with, and uploads with.
 
-Uploads are kept as git blobs, whatever their size; the Hub's storage of large files is not played here.
+Uploads are kept as git blobs, whatever their size; the Hub's storage of large files is not emulated.
 
 In a test, with the client in another process, because it reads its environment when it is imported:
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what teaches: networks that are small and random, and pictures that nobody had to make."""
+"""Stand-ins for teachers: small random networks, and synthetic pictures in place of a teacher's output."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def make_taught(seed: int, width: int = 136, height: int = 128) -> Taught:
 
 
 def save_photographs(folder: Path, count: int, width: int, height: int) -> Path:
-    """``folder``, with photographs and all that teaches: taught pictures and a teacher's file."""
+    """``folder``, with photographs, a teacher's pictures and a teacher's weights."""
     for seed in range(count):
         make_photo(width, height, seed).save(folder / f"{seed}.png")
     save_taught(folder / "taught")

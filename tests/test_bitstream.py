@@ -30,7 +30,7 @@ def with_sizes(sizes: bytes, payload: bytes = PAYLOAD) -> bytes:
 
 def test_golden_bytes():
     # Written by hand (768 = 6 * 128, 512 = 4 * 128), the checksums by a CRC-32 that goes bit by bit.
-    # A change here breaks every stream in the world.
+    # A change here makes every existing stream unreadable.
     digest = bytes(range(32))
     stream = pack(31, 768, 512, b"\x00payload\xff", digest)
     assert stream.hex() == "d551" + "0001" + "1f" + "8006" + "8004" + "007061796c6f6164ff" + "7fb1e6"

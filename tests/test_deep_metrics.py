@@ -177,7 +177,7 @@ def test_loading_weights_prints_nothing(torch_cache, capfd):
 
 
 class NoNetwork:
-    """Stands in for ``urllib.request.urlopen``: counts the calls and fails like a machine without network."""
+    """Stands in for ``urllib.request.urlopen``: counts the calls and fails as without a network."""
 
     def __init__(self, error: Exception | None = None):
         self.calls: list[str] = []

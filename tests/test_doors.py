@@ -1,4 +1,4 @@
-"""What strangers may not have: addresses fetched, files of the server or of others, HTML of their own."""
+"""What visitors cannot get: addresses fetched, files of the server or of others, their own HTML sent back."""
 
 from __future__ import annotations
 

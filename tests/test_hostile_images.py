@@ -17,7 +17,7 @@ from sprdiff.images import jxl_size, load_image, register_plugins
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_PIXELS = 16_000_000
-"""That of the page."""
+"""The page's limit of pixels."""
 MAX_SECONDS = 3.0
 MAX_MEMORY_BYTES = 300_000_000
 """Above what the program takes before; four bytes a pixel, three times at once, are 192 MB."""

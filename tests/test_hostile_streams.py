@@ -79,16 +79,16 @@ def test_bytes_behind_a_payload_are_found(pipeline):
 
 
 def test_changed_and_sealed_again_it_is_a_picture_or_an_error(pipeline):
-    dice = random.Random(7)
+    rng = random.Random(7)
     original = payload_of(pipeline, pipeline.compress(make_photo(96, 80), quality=140))
     pictures = errors = 0
     for _ in range(150):
         payload = bytearray(original)
-        for _ in range(dice.randint(1, 4)):
-            payload[dice.randrange(len(payload))] = dice.randrange(256)
-        if dice.random() < 0.3:
-            payload = payload[: 4 * dice.randint(2, len(payload) // 4)]
-        quality, side = dice.choice((0, 100, 140, 255)), dice.choice((16, 96, 200))
+        for _ in range(rng.randint(1, 4)):
+            payload[rng.randrange(len(payload))] = rng.randrange(256)
+        if rng.random() < 0.3:
+            payload = payload[: 4 * rng.randint(2, len(payload) // 4)]
+        quality, side = rng.choice((0, 100, 140, 255)), rng.choice((16, 96, 200))
         try:
             pipeline.inspect(sealed(pipeline, quality, side, 80, bytes(payload)))
             pictures += 1

@@ -1,4 +1,4 @@
-"""The imitation stage: its pictures, and what it is asked to do with them."""
+"""The imitation stage: its pictures, and its losses."""
 
 from __future__ import annotations
 

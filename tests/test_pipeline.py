@@ -371,7 +371,7 @@ def example(pipeline) -> tuple[bytes, np.ndarray]:
 
 
 def _change_without_denoiser(pipeline, data: bytes, final: np.ndarray) -> float:
-    """By how many levels the final picture changes, on average, when the U-Net says nothing."""
+    """By how many levels the final picture changes, on average, with the U-Net's output at zero."""
 
     def nothing(sample: torch.Tensor, *_, **__) -> UNet2DConditionOutput:
         return UNet2DConditionOutput(torch.zeros_like(sample[:, : pipeline.unet.config.out_channels]))
@@ -455,7 +455,7 @@ def test_a_flat_colour_stays_flat(pipeline, colour):
 
 
 def test_a_page_of_text_is_nearer_than_avifs(pipeline):
-    """In Pillow's own font, which no drawn picture of the training has."""
+    """In Pillow's own font, which the training's graphics do not use."""
     page = Image.new("RGB", (512, 384), "white")
     draw = ImageDraw.Draw(page)
     for i, size in enumerate((40, 40, 32, 32, 26, 26)):

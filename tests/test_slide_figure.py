@@ -125,7 +125,7 @@ def test_the_part_in_which_methods_differ_most_is_magnified():
         assert (right - left) * 256 / ((bottom - top) * 176) == pytest.approx(1.5)
         assert (right - left) * (bottom - top) == pytest.approx(1 / 16)
     both = [original.copy(), one]
-    both[0].paste(one.crop((190, 20, 240, 60)), (190, 20))  # wrong in the same way: there is nothing to tell
+    both[0].paste(one.crop((190, 20, 240, 60)), (190, 20))  # wrong in the same way: they do not differ
     both[1] = both[0].copy()
     both[1].paste("red", (10, 120, 50, 160))
     left, top, _, bottom = telling_crop(original, both, 1.0)

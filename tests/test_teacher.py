@@ -1,4 +1,4 @@
-"""The teacher: where its weights come from, what it shows, and what it is asked."""
+"""The teacher: where its weights come from, what it returns, and which pictures it restores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops of photographs and drawn pictures: what is seen, when, and what is held out."""
+"""Crops of photographs and rendered graphics: which are used, when, and which are held out."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_is_seen_depends_on_the_seed_and_the_step_alone(settings, photos):
     batches = seen(4)
     assert all(batch.shape == (4, 3, 64, 64) for batch in batches)
     assert not any(torch.equal(a, b) for a, b in itertools.combinations([*batches, *seen(1, seed=4)], 2))
-    crops.batch(5)  # whoever else draws changes nothing
+    crops.batch(5)  # other users of the global random state change nothing
     for again in (seen(4), seen(4, workers=2), [*seen(1), *seen(3, first_step=1, workers=2)]):
         assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
     halves = zip(*(seen(4, count=2, rank=rank, processes=2) for rank in (0, 1)), strict=True)

@@ -1,4 +1,4 @@
-"""What training measures: losses, the adversary, and the networks that teach."""
+"""What training measures: losses, the adversary, and pretrained teachers."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_perceptual_losses_teach_in_half_precision(perceptual):
         assert torch.allclose(rough, exact, rtol=0.05)
         rough.sum().backward()
         assert all(x_hat.grad[i].any() for i in range(2))
-    # Covariances of features in bfloat16 would tell a picture from itself.
+    # Covariances of features in bfloat16 would give identical pictures a distance.
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert perceptual.dists(x, x).abs().max() < 1e-5
     assert not any(parameter.requires_grad for parameter in perceptual.parameters())

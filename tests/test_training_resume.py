@@ -1,4 +1,4 @@
-"""A run that was stopped or killed goes on as if nothing had been, and its files are whole."""
+"""A run that was stopped or killed goes on as if it had not been interrupted, and its files are whole."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ BPP = 0.2
 """The test photograph is so small that less would not hold a JPEG."""
 
 
-# ---- the house ---------------------------------------------------------------------------------------------
+# ---- layout and settings -----------------------------------------------------------------------------------
 
 
 def test_app_is_short_and_knows_no_model():

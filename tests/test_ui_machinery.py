@@ -247,7 +247,7 @@ def test_baseline_choices_are_known_methods():
 
 
 def test_calls_that_nobody_waits_for_are_not_made(monkeypatch):
-    """The calls of a client that has left are not made, whether gradio forgets them or not."""
+    """The calls of a client that has left are not made, whether gradio drops them or not."""
     monkeypatch.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.3")
     pipeline = FakePipeline(seconds=0.3)
     app = build_app(lambda: pipeline, model_name="fake")
@@ -267,10 +267,10 @@ def test_calls_that_nobody_waits_for_are_not_made(monkeypatch):
         left.kill()
         left.wait()
         made = pipeline.calls["encode"]
-        # Whoever comes next waits for the one that is going on, and none of the others is made afterwards.
+        # The next client waits for the call that is running; none of the others is made afterwards.
         Client(address, verbose=False).predict(handle_file(picture), 0.2, api_name="/compress")
         time.sleep(30 * pipeline.seconds)
-        # The one that was going on, two that may begin before the heart is missed, and that of the newcomer.
+        # The running one, two that may begin before the lost heartbeat is noticed, and the next client's.
         assert pipeline.calls["encode"] <= made + 4 < 30
     finally:
         app.close()
