@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from conftest import make_photo
 from fakes import FakePipeline
 from pictures import same_pixels
 from PIL import Image
-from visitors import Visitor, wait
+from visitors import Visitor, start_server, wait
 
 from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError
@@ -26,6 +27,7 @@ from sprdiff.metrics import METRICS
 from sprdiff.ui import build_app, handlers, jobs, launch_options, texts
 from sprdiff.ui.api import compare_file
 from sprdiff.ui.panels import METRIC_IDS
+from sprdiff.ui.scratch import remove_abandoned
 
 VISITORS = 20
 BPP = 0.4
@@ -208,6 +210,20 @@ def test_a_failure_of_a_baseline_is_not_remembered(desk, session, picture, monke
         assert [each["label"] for each in last()["missing"]] == ["WebP"]
     again = last()
     assert again["missing"] == [] and again["panels"][-1]["id"] == "webp"
+
+
+def test_uploads_to_a_killed_server_go_when_the_next_one_begins(tmp_path, monkeypatch):
+    server, address = start_server(tmp_path)
+    try:
+        with Visitor(address) as visitor:
+            uploaded = Path(visitor.upload("a.png", png(make_photo(96, 96))))
+        assert uploaded.is_file() and uploaded.is_relative_to(tmp_path)
+    finally:
+        server.kill()
+        server.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    remove_abandoned()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_full_disk_is_a_sentence_and_named_in_the_log(desk, session, photo, tmp_path, monkeypatch, caplog):

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 from gradio_client.utils import apply_diff
 
 LONGEST_SECONDS = 900
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def start_server(temporary: Path) -> tuple[subprocess.Popen[str], str]:
+    """``sprdiff serve`` in a process of its own, and its address; its temporary files are in ``temporary``.
+
+    Raises:
+        RuntimeError: it ended before it was up.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY)}
+    # What a machine sets for its allocator is no part of what is measured.
+    environment = {key: value for key, value in environment.items() if not key.startswith("MALLOC_")}
+    command = [sys.executable, "-u", "-m", "sprdiff", "serve", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=temporary, env=environment, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    # The last line that gradio prints: before it, it requests its own page and must not be kept busy.
+    while "public link" not in (line := server.stdout.readline()):
+        if not line:
+            raise RuntimeError(f"sprdiff serve ended with {server.wait()}")
+    return server, f"http://127.0.0.1:{port}/"
 
 
 class Visitor:

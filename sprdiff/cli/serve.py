@@ -62,8 +62,10 @@ def serve(
     # Read by OpenMP when torch is imported: where others use the cores too, threads that spin while they wait
     # for each other made a run five times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from sprdiff.ui import Checkpoint, build_app, launch_options
+    from sprdiff.ui import Checkpoint, Scratch, build_app, launch_options
 
+    # Uploads and gradio's copies, which it removes when it ends, but not after a kill.
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(Scratch().folder))
     first, *others = [
         Checkpoint(_name(checkpoint), partial(_load, checkpoint, max_pixels), partial(_num_bytes, checkpoint))
         for checkpoint in checkpoints

@@ -2,5 +2,6 @@
 
 from sprdiff.ui.model import Checkpoint
 from sprdiff.ui.page import build_app, launch_options
+from sprdiff.ui.scratch import Scratch
 
-__all__ = ["Checkpoint", "build_app", "launch_options"]
+__all__ = ["Checkpoint", "Scratch", "build_app", "launch_options"]
