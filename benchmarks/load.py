@@ -1,25 +1,36 @@
-"""What many visitors at once meet, as a markdown table: waits, wrong pictures, memory before and after.
+"""What many visitors at once meet, as a markdown table: waits, wrong pictures, memory, files left.
 
     python benchmarks/load.py --visitors 20 --jobs 200
 
-Starts ``sprdiff serve`` in a process of its own. Each visitor drops pictures of its own and compares them
-with JPEG, over HTTP, until all jobs are done; meanwhile another asks for what needs no model.
+Starts ``sprdiff serve`` with a temporary folder of its own. Then, over HTTP:
+
+1. Visitors choose pictures, each of a colour that no other visitor has at that time, and compare them with
+   JPEG, until all jobs are done. Another asks for what needs no model, once a second. A job is wrong unless
+   the original comes back exactly, the JPEG file is that of the picture, and both outputs of SPRDiff have its
+   colour.
+2. Twice as many come at once: those for whom there is no place must be told so in a sentence.
+3. As many as before leave in the middle of a run; the next visitor must not wait for their runs.
+4. The server is killed in the middle of a run and started again: nothing of it may be left.
 """
 
 from __future__ import annotations
 
 import argparse
+import colorsys
 import io
 import os
-import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -27,93 +38,220 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from conftest import make_photo  # noqa: E402
-from visitors import Visitor  # noqa: E402
+from visitors import Visitor, start_server, wait  # noqa: E402
+
+from sprdiff.baselines import BASELINES  # noqa: E402
+from sprdiff.methods import COARSE, FINAL  # noqa: E402
+from sprdiff.metrics.rate import max_bytes  # noqa: E402
+
+BPP = 0.1
+NUM_COLOURS = 40
+"""Neighbours in this circle of colours differ by more than coding changes a picture's mean colour."""
+
+
+class Bench:
+    """Visitors of one server, and what they met.
+
+    Args:
+        address: of the server.
+        side: of the pictures, in pixels.
+    Attributes:
+        seconds: of every visit.
+        wrong: numbers of the visits that were shown anything but their own pictures.
+        told: how many visitors were told their number in the line.
+    """
+
+    def __init__(self, address: str, side: int) -> None:
+        self.address = address
+        self.seconds: list[float] = []
+        self.wrong: list[int] = []
+        self.told = 0
+        self._side = side
+
+    def visit(self, number: int, visitor: Visitor | None = None) -> None:
+        """One visitor with a picture that differs from those of all others."""
+        started = time.monotonic()
+        with visitor or Visitor(self.address) as visitor:
+            picture = self._choose(visitor, number)
+            panels = visitor.compare(BPP, ["jpeg"])["panels"]
+            self.seconds.append(time.monotonic() - started)
+            self.told += any("in the line" in note for note in visitor.notes)
+            pixels = {panel["id"]: _pixels(_fetched(visitor, panel["picture"])) for panel in panels}
+            jpeg = _fetched(visitor, panels[-1]["file"])
+        own = [
+            np.array_equal(pixels["original"], np.asarray(picture)),
+            jpeg == BASELINES["jpeg"].compress(picture, max_bytes=max_bytes(BPP, *picture.size)).data,
+            *(_colour(pixels[method]) == number % NUM_COLOURS for method in (COARSE, FINAL)),
+        ]
+        if not all(own):
+            self.wrong.append(number)
+
+    def leave_in_the_middle(self, visitor: Visitor, number: int, seconds: float) -> None:
+        """Begins a run, and closes the page after so many seconds, or at its end."""
+        self._choose(visitor, number)
+        threading.Timer(seconds, visitor.leave).start()
+        try:
+            visitor.compare(BPP, ["jpeg"])
+        except (RuntimeError, httpx.HTTPError):
+            return  # there was no place, or the connection was closed under it
+
+    def _choose(self, visitor: Visitor, number: int) -> Image.Image:
+        picture = _tinted(make_photo(self._side, self._side, seed=number), number % NUM_COLOURS)
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        visitor.choose(f"{number}.png", file.getvalue())
+        return picture
 
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--visitors", type=int, default=20)
+    parser.add_argument("--visitors", type=int, default=20, help=f"at once, at most {NUM_COLOURS // 2}")
     parser.add_argument("--jobs", type=int, default=60)
     parser.add_argument("--side", type=int, default=256, help="of the pictures, in pixels")
     arguments = parser.parse_args()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "OMP_NUM_THREADS": "2"}
-    environment = {key: value for key, value in environment.items() if not key.startswith("MALLOC_")}
-    command = [sys.executable, "-u", "-m", "sprdiff", "serve"]
-    server = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        # The last that gradio says: before it, it asks itself for the page and must not be kept busy.
-        while "public link" not in (line := server.stdout.readline()):
-            if not line:
-                sys.exit("the server ended")
-        print(as_table(measure(f"http://127.0.0.1:{port}/", server.pid, arguments)))
-    finally:
-        server.terminate()
-        server.wait()
+    with tempfile.TemporaryDirectory() as temporary:
+        server, address = start_server(Path(temporary))
+        try:
+            result = measure(Bench(address, arguments.side), server.pid, arguments.visitors, arguments.jobs)
+            result |= kill(Bench(address, arguments.side), server, Path(temporary))
+        finally:
+            server.kill()
+            server.wait()
+    print(as_table(result))
 
 
-def measure(address: str, pid: int, arguments: argparse.Namespace) -> dict[str, float]:
-    """What the table shows."""
-    wrong: list[int] = []
-    seconds: list[float] = []
+def measure(bench: Bench, pid: int, visitors: int, jobs: int) -> dict[str, float]:
+    """What the table shows of a server that goes on."""
     waits: list[float] = []
     ended = threading.Event()
 
-    def job(number: int) -> None:
-        picture = make_photo(arguments.side, arguments.side, seed=number)
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        started = time.monotonic()
-        with Visitor(address) as visitor:
-            visitor.choose(f"{number}.png", file.getvalue())
-            panels = visitor.compare(0.1, ["jpeg"])["panels"]
-            seconds.append(time.monotonic() - started)
-            shown = {panel["id"]: _fetched(visitor, panel) for panel in panels}
-        if not np.array_equal(shown["original"], np.asarray(picture)) or len(shown) != 4:
-            wrong.append(number)
-
     def look() -> None:
-        with Visitor(address) as visitor:
+        with Visitor(bench.address) as visitor:
             while not ended.wait(1):
                 started = time.monotonic()
                 visitor.get("/config").raise_for_status()
                 waits.append(time.monotonic() - started)
 
-    job(10_000)  # loads the model
-    seconds.clear()
-    with ThreadPoolExecutor(arguments.visitors + 1) as pool:
-        looking = pool.submit(look)
-        half = arguments.jobs // 2
-        list(pool.map(job, range(half)))
-        middle = _memory(pid)
-        list(pool.map(job, range(half, arguments.jobs)))
+    bench.visit(0)  # loads the model
+    bench.seconds.clear()
+    result: dict[str, float] = {"visitors at once": visitors, "jobs": jobs}
+    with ThreadPoolExecutor(visitors) as pool:
+        looking = threading.Thread(target=look)
+        looking.start()
+        for first, last in ((0, visitors), (visitors, jobs // 2), (jobs // 2, jobs)):
+            list(pool.map(bench.visit, range(first, last)))
+            result[f"memory after {last} jobs, GB"] = _memory(pid) / 1e9
         ended.set()
-        looking.result()
-    return {
-        "jobs": arguments.jobs,
-        "visitors at once": arguments.visitors,
-        "wrong pictures": len(wrong),
-        "median seconds of a visit": statistics.median(seconds),
-        "longest visit, seconds": max(seconds),
+        looking.join()
+    result |= {
+        "wrong pictures": len(bench.wrong),
+        "told their number in the line": bench.told,
+        "median seconds of a visit": statistics.median(bench.seconds),
+        "longest visit, seconds": max(bench.seconds),
         "median seconds of a request without the model": statistics.median(waits),
         "longest of these, seconds": max(waits),
-        "memory after half of the jobs, GB": middle / 1e9,
-        "memory after all jobs, GB": _memory(pid) / 1e9,
     }
+    return result | crowd(bench, 2 * visitors) | leavers(bench, visitors)
+
+
+def crowd(bench: Bench, count: int) -> dict[str, float]:
+    """How many of so many at once are served, and how many are told that the line is full."""
+    open_pages = [Visitor(bench.address) for _ in range(count)]
+    refused, others = [], []
+
+    def visit(number: int) -> None:
+        try:
+            bench.visit(number, open_pages[number])
+        except RuntimeError as error:
+            (refused if "waiting already" in str(error) else others).append(str(error))
+
+    wrong = len(bench.wrong)
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(visit, range(count)))
+    for problem in others:
+        print(problem, file=sys.stderr)
+    return {
+        f"of {count} at once: served": count - len(refused) - len(others),
+        "told that the line is full": len(refused),
+        "anything else, or a wrong picture": len(others) + len(bench.wrong) - wrong,
+    }
+
+
+def leavers(bench: Bench, count: int) -> dict[str, float]:
+    """What a visitor waits alone, and after so many have left in the middle of their runs."""
+
+    def alone() -> float:
+        bench.visit(time.monotonic_ns())
+        return bench.seconds[-1]
+
+    quiet = alone()
+    open_pages = [Visitor(bench.address) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(lambda n: bench.leave_in_the_middle(open_pages[n], n, 1), range(count)))
+    return {"a visit alone, seconds": quiet, f"a visit after {count} have left, seconds": alone()}
+
+
+def kill(bench: Bench, server: subprocess.Popen[str], temporary: Path) -> dict[str, float]:
+    """How many files a killed server leaves, and how many are there when the next one is up."""
+    visitor = Visitor(bench.address)
+    run = threading.Thread(target=_ignoring(bench.visit), args=(1, visitor))
+    run.start()
+    wait(lambda: visitor.notes)
+    server.kill()
+    server.wait()
+    run.join()
+    left = {path for path in temporary.rglob("*") if path.is_file()}
+    following, _ = start_server(temporary)
+    try:
+        kept = [path for path in left if path.exists()]
+    finally:
+        following.terminate()
+        following.wait()
+    return {"files when the server was killed": len(left), "of these after the next start": len(kept)}
 
 
 def as_table(result: dict[str, float]) -> str:
     """The measurements as a markdown table."""
-    rows = [f"| {name} | {value:.2f} |" for name, value in result.items()]
+    rows = [
+        f"| {name} | {value} |" if isinstance(value, int) else f"| {name} | {value:.2f} |"
+        for name, value in result.items()
+    ]
     return "\n".join(["| | |", "|---|---:|", *rows])
 
 
-def _fetched(visitor: Visitor, panel: dict) -> np.ndarray:
-    content = visitor.get(panel["picture"]["url"]).raise_for_status().content
-    return np.asarray(Image.open(io.BytesIO(content)))
+def _ignoring(function: Callable[..., None]) -> Callable[..., None]:
+    """``function`` without the errors of a connection that breaks."""
+
+    def run(*arguments: object) -> None:
+        try:
+            function(*arguments)
+        except (RuntimeError, httpx.HTTPError):
+            return
+
+    return run
+
+
+def _tinted(picture: Image.Image, colour: int) -> Image.Image:
+    """The picture under light of one of ``NUM_COLOURS`` colours."""
+    light = np.array(colorsys.hsv_to_rgb(colour / NUM_COLOURS, 0.8, 1))
+    return Image.fromarray(np.rint(np.asarray(picture) * light).astype(np.uint8))
+
+
+def _colour(pixels: np.ndarray) -> int:
+    """The colour of the light that the mean of a tinted picture comes nearest to."""
+    mean = pixels.mean((0, 1))
+    plain = np.asarray(make_photo(64, 64)).mean((0, 1))
+    lights = np.array([colorsys.hsv_to_rgb(n / NUM_COLOURS, 0.8, 1) for n in range(NUM_COLOURS)])
+    return int(np.abs(lights * plain - mean).sum(1).argmin())
+
+
+def _fetched(visitor: Visitor, file: dict[str, Any]) -> bytes:
+    return visitor.get(file["url"]).raise_for_status().content
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
 
 
 def _memory(pid: int) -> int:
