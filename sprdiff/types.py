@@ -116,9 +116,20 @@ class DecodedImage:
 class ImageCodec(Protocol):
     """A codec that meets a byte budget; SPRDiff and every baseline are one."""
 
-    id: str
-    label: str
-    extension: str
+    @property
+    def id(self) -> str:
+        """Lower kebab case."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """For tables."""
+        ...
+
+    @property
+    def extension(self) -> str:
+        """Of its files, with the dot."""
+        ...
 
     def compress(self, image: Image.Image, *, max_bytes: int) -> EncodedImage:
         """The best file within ``max_bytes``, or the smallest one, marked ``over_budget``.

@@ -7,6 +7,7 @@ has the highest PSNR to the original.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,24 +74,27 @@ def best_within(
     Returns:
         The best file; if none fits, the smallest file of the smallest scale, marked ``over_budget``.
     """
-    best, smallest = None, None
-    least_error, misses = math.inf, 0
-    for scale in sorted(SCALES):
+
+    @functools.cache
+    def made(scale: float) -> dict[str, Candidate]:
         small = shrink(image, scale)
-        made = {variant: control(small, max_bytes) for variant, control in rate_controls.items()}
-        if smallest is None:
-            variant = min(made, key=lambda each: len(made[each].data))
-            smallest = Found(made[variant], variant, scale, over_budget=True)
+        return {variant: control(small, max_bytes) for variant, control in rate_controls.items()}
+
+    smallest, *larger = sorted(SCALES)
+    variant, candidate = min(made(smallest).items(), key=lambda each: len(each[1].data))
+    found = Found(candidate, variant, smallest, over_budget=True)
+    least_error, misses = math.inf, 0
+    for scale in (smallest, *larger):
         misses += 1
-        for variant, candidate in made.items():
+        for variant, candidate in made(scale).items():
             if len(candidate.data) > max_bytes:
                 continue
             error = _squared_error(image, enlarge(decode(candidate.data), image.size))
             if error < least_error:
-                best, least_error, misses = Found(candidate, variant, scale, over_budget=False), error, 0
+                found, least_error, misses = Found(candidate, variant, scale, over_budget=False), error, 0
         if misses == patience:
             break
-    return best or smallest
+    return found
 
 
 def shrink(image: Image.Image, scale: float) -> Image.Image:
@@ -136,7 +140,8 @@ def approach_ratio(encode: Callable[[Image.Image, float], bytes], attempts: int 
     def control(picture: Image.Image, max_bytes: int) -> Candidate:
         uncoded_bytes = 3 * picture.width * picture.height
         best: Candidate | None = None
-        asked, seen = max(1, max_bytes), set()
+        asked = max(1, max_bytes)
+        seen: set[int] = set()
         while asked not in seen and len(seen) < attempts:
             seen.add(asked)
             ratio = round(uncoded_bytes / asked, 3)

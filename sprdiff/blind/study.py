@@ -70,7 +70,9 @@ def study_data(
         study: its id.
         labels: name of every method, by id.
     """
-    images = [(picture.name, None, picture.original) for picture in pictures]
+    images: list[tuple[str, str | None, Any]] = [
+        (picture.name, None, picture.original) for picture in pictures
+    ]
     images += [
         (picture.name, method, image)
         for picture in pictures

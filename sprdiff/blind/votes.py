@@ -113,7 +113,7 @@ def _vote(row: Mapping[str, str], where: str) -> Vote:
     values = {column: row[column].strip() for column in COLUMNS}
     if not values["trial"].isdecimal():
         raise SettingsError(f"{where}: trial must be a whole number, got {values['trial']}.")
-    vote = Vote(**values | {"trial": int(values["trial"])})
+    vote = Vote(trial=int(values.pop("trial")), **values)
     if vote.left == vote.right or vote.nearer not in (vote.left, vote.right):
         raise SettingsError(
             f"{where}: nearer must be one of two different methods, got {vote.nearer} of {vote.left} and "

@@ -131,7 +131,7 @@ def code(
         return on_step
 
     def results() -> Iterator[MethodResult]:
-        if outputs:
+        if outputs and pipeline is not None:
             yield from finished(outputs, code_sprdiff(outputs, image, pipeline, budget, begin))
         for method in ids[len(outputs) :]:
             yield from finished([method], code_baseline(method, image, budget, begin))

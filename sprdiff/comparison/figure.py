@@ -41,6 +41,7 @@ _MEASURED = 20.0  # points; lengths of other sizes are in proportion, but for le
 _LEADING = 1.42 / 72  # inches from line to line, for each point
 
 Style = Mapping[str, Any]
+Words = list[tuple[str, Style]]
 Line = list[tuple[float, str, Style]]
 """Offset in inches, text and style of each word."""
 
@@ -64,7 +65,6 @@ def draw(
     Raises:
         SettingsError: there is no result, the crop is none, or a slide or metric is unknown.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = list(record["results"])
@@ -75,7 +75,6 @@ def draw(
     if crop is not None:
         crop = check_crop(crop)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)  # which can say how long a text is
     writer = _Writer(figure)
     _draw_header(writer, record)
 
@@ -221,22 +220,19 @@ def _draw_image(figure: Figure, place: Box, image: Image.Image, *, frame: tuple[
     axes.set_ylim(image.height, 0)
 
 
-def _original_words(record: Record) -> list[list[tuple[str, Style]]]:
-    return [
-        [("Original", {"weight": "bold"})],
-        [(f"{record['width']} × {record['height']} pixels", {})],
-    ]
+def _original_words(record: Record) -> list[Words]:
+    name: Words = [("Original", {"weight": "bold"})]
+    size: Words = [(f"{record['width']} × {record['height']} pixels", {})]
+    return [name, size]
 
 
-def _words(row: Mapping[str, Any], best: Mapping[str, str | None]) -> list[list[tuple[str, Style]]]:
+def _words(row: Mapping[str, Any], best: Mapping[str, str | None]) -> list[Words]:
     """Name, bytes and bpp, and the metrics; the best value of each is bold."""
     colour = _ACCENT if row["method"].startswith("sprdiff") else _INK
     *parts, last = facts(row).split(", ")
-    groups: list[list[tuple[str, Style]]] = [
-        [(" ".join(row["label"].split()), {"weight": "bold", "color": colour})],
-        [(f"{part},", {}) for part in parts] + [(last, {})],
-    ]
-    numbers: list[tuple[str, Style]] = []
+    name: Words = [(" ".join(row["label"].split()), {"weight": "bold", "color": colour})]
+    cost: Words = [*((f"{part},", {}) for part in parts), (last, {})]
+    numbers: Words = []
     for metric, best_value in best.items():
         text = value_text(row, metric)
         if text is None:
@@ -245,16 +241,18 @@ def _words(row: Mapping[str, Any], best: Mapping[str, str | None]) -> list[list[
         is_best = text == best_value and not row["over_budget"]
         style = {"weight": "bold", "color": _INK} if is_best else {"color": _SOFT}
         numbers.append((f"{_SHORT.get(metric, METRICS[metric].label)} {text}{unit}", style))
-    return [*groups, numbers] if numbers else groups
+    return [name, cost, numbers] if numbers else [name, cost]
 
 
 class _Writer:
     """Texts at inches from the lower left corner of a figure, and how long they are."""
 
     def __init__(self, figure: Figure) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.font_manager import FontProperties
 
         self._figure = figure
+        self._renderer = FigureCanvasAgg(figure).get_renderer()  # which can say how long a text is
         self._fonts = {weight: FontProperties(size=_MEASURED, weight=weight) for weight in ("normal", "bold")}
         self._lengths: dict[tuple[str, str], float] = {}
         self.width, self.height = (float(side) for side in figure.get_size_inches())
@@ -262,8 +260,9 @@ class _Writer:
     def length(self, text: str, size: float, weight: str) -> float:
         """Inches."""
         if (text, weight) not in self._lengths:
-            renderer = self._figure.canvas.get_renderer()
-            pixels, _, _ = renderer.get_text_width_height_descent(text, self._fonts[weight], ismath=False)
+            pixels, _, _ = self._renderer.get_text_width_height_descent(
+                text, self._fonts[weight], ismath=False
+            )
             self._lengths[text, weight] = 1.01 * pixels / self._figure.dpi / _MEASURED
         return size * self._lengths[text, weight]
 
@@ -301,9 +300,7 @@ class _Writer:
             parse_math=False,
         )
 
-    def wrap(
-        self, captions: Sequence[Sequence[Sequence[tuple[str, Style]]]], room: float
-    ) -> list[list[Line]]:
+    def wrap(self, captions: Sequence[Sequence[Words]], room: float) -> list[list[Line]]:
         """The lines of each caption in ``room`` inches: a group begins a line, and goes on where it has to.
 
         Bytes and bpp stand beside the name if there is room for that in all captions.
@@ -340,7 +337,7 @@ class _Writer:
         x, word, style = line[-1]
         return x + self.length(word, style.get("size", size), style.get("weight", "normal"))
 
-    def _flow(self, words: Sequence[tuple[str, Style]], room: float, size: float) -> list[Line]:
+    def _flow(self, words: Words, room: float, size: float) -> list[Line]:
         lines: list[Line] = [[]]
         x = 0.0
         for word, style in words:

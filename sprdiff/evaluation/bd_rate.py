@@ -94,8 +94,8 @@ def bd_metric(anchor: Curve, curve: Curve, metric: str) -> Delta:
     if reason:
         return Delta(None, reason)
     (anchor_rates, anchor_values), (rates, values) = points
-    logarithms = [[math.log(rate) for rate in each] for each in (anchor_rates, rates)]
-    reason = _overlap_reason(*logarithms, "rates")
+    anchor_logs, logs = ([math.log(rate) for rate in each] for each in (anchor_rates, rates))
+    reason = _overlap_reason(anchor_logs, logs, "rates")
     if reason:
         return Delta(None, reason)
     delta = _finite(

@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sprdiff.evaluation.curves import AXES, Curve, Source
 from sprdiff.files import write_file
@@ -76,7 +76,7 @@ def draw(metric: str, curves: Sequence[Curve], *, caption: str = "") -> Figure:
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(_FAINT)
-    _add_legend(axes, shown)
+    _add_legend(axes, height, shown)
     if lines:
         figure.text(
             0.02, 0.06 / height, "\n".join(lines), fontsize=7, color=_INK, va="bottom", linespacing=1.4
@@ -202,18 +202,28 @@ def _inside(curve: Curve, metric: str, curves: Sequence[Curve]) -> list[tuple[fl
     return [(bpp, value) for bpp, value in curve.on(metric) if bpp <= most and low <= value <= high]
 
 
-def _add_legend(axes: Axes, shown: Sequence[Curve]) -> None:
-    """Measured curves in larger type above the published ones, to the right of the plot."""
+def _add_legend(axes: Axes, height: float, shown: Sequence[Curve]) -> None:
+    """Measured curves in larger type above the published ones, to the right of the plot.
+
+    Args:
+        height: of the figure, in inches.
+    """
     handles, labels = axes.get_legend_handles_labels()
     measured = sum(curve.source is None for curve in shown)
-    common = {"loc": "upper left", "frameon": False, "labelcolor": _INK, "borderpad": 0, "borderaxespad": 0}
+    common: dict[str, Any] = {
+        "loc": "upper left",
+        "frameon": False,
+        "labelcolor": _INK,
+        "borderpad": 0,
+        "borderaxespad": 0,
+    }
     first = axes.legend(
         handles[:measured], labels[:measured], bbox_to_anchor=(1.03, 1.0), fontsize=9, **common
     )
     if measured == len(shown):
         return
     axes.add_artist(first)
-    points_high = axes.get_position().height * axes.figure.get_figheight() * 72
+    points_high = axes.get_position().height * height * 72
     below = 1 - (measured * 9 * 1.52 + 8) / points_high
     spacing = 0.3 if len(shown) - measured <= 16 else 0.12
     axes.legend(

@@ -7,6 +7,7 @@ every run, ``rows.csv`` and ``summary.json``; ``files/`` has the compressed file
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from sprdiff.evaluation.set_metrics import check_all_metrics, measure_sets
 from sprdiff.evaluation.settings import check_settings, read_settings, write_settings
 from sprdiff.evaluation.worker import measure_images
 from sprdiff.files import write_file
-from sprdiff.methods import METHODS, check_methods, needs_pipeline
+from sprdiff.methods import METHODS, check_methods, check_pipeline, needs_pipeline
 from sprdiff.types import Progress
 
 if TYPE_CHECKING:
@@ -119,19 +120,21 @@ def evaluate(
         state.wait_for_everyone()  # no process writes a part before the old ones are removed
 
     # 3. The rows that are missing
-    reports = {"progress": progress, "on_failure": on_failure}
+    measure = functools.partial(measure_images, progress=progress, on_failure=on_failure)
     if state is not None:
         index, count = state.process_index, state.num_processes
         own_path = part_path(out, index)
-        own = measure_images(plan, paths[index::count], folder, rows, own_path, pipeline, **reports)
+        own = measure(plan, paths[index::count], folder, rows, own_path, pipeline)
         shares = gather(state, [own])
     elif jobs > 1:
-        shares = measure_in_processes(plan, paths, folder, rows, load or _no_model, jobs, **reports)
+        shares = measure_in_processes(
+            plan, paths, folder, rows, load or _no_model, jobs, progress=progress, on_failure=on_failure
+        )
     else:
-        shares = [measure_images(plan, paths, folder, rows, rows_path, pipeline, **reports)]
+        shares = [measure(plan, paths, folder, rows, rows_path, pipeline)]
     new = [row for share in shares for row in share.rows]
     failed = {name: message for share in shares for name, message in sorted(share.failed.items())}
-    if not is_main:
+    if state is not None and not state.is_main_process:
         state.wait_for_everyone()
         part_path(out, state.process_index).unlink(missing_ok=True)  # where machines share no disk
         return Evaluation({}, failed, len(new), is_main=False)
@@ -167,14 +170,13 @@ def _plan(
 ) -> Plan:
     method_ids = check_methods(method_ids)
     metric_ids, set_metric_ids = check_all_metrics(metrics)
-    if needs_pipeline(method_ids) and pipeline is None:
-        raise SettingsError("The methods of SPRDiff need a model.")
+    check_pipeline(method_ids, pipeline)
     return Plan(
         method_ids=tuple(method_ids),
         bpps=tuple(sorted({check_bpp(value) for value in bpps})),
         metric_ids=tuple(metric_ids),
         set_metric_ids=tuple(set_metric_ids),
-        fingerprint=pipeline.fingerprint if needs_pipeline(method_ids) else None,
+        fingerprint=pipeline.fingerprint if pipeline and needs_pipeline(method_ids) else None,
         out=out,
         keep=keep or bool(set_metric_ids),
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from sprdiff.errors import WeightsError
@@ -24,17 +24,28 @@ _T = TypeVar("_T")
 _PREFIX = "features."
 
 
-def built_once(build: Callable[_P, _T]) -> Callable[_P, _T]:
-    """``build`` for threads: the first call with given arguments makes the object, the others share it."""
-    cached, lock = functools.cache(build), threading.Lock()
+class BuiltOnce(Generic[_P, _T]):
+    """``build`` for threads: the first call with given arguments makes the object, the others share it.
 
-    @functools.wraps(build)
-    def locked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with lock:
-            return cached(*args, **kwargs)
+    ``functools.cache`` would build it twice where two threads ask for the first time.
+    """
 
-    locked.cache_clear = cached.cache_clear
-    return locked
+    def __init__(self, build: Callable[_P, _T]) -> None:
+        self._build, self._lock = build, threading.Lock()
+        self._built: dict[object, _T] = {}
+        functools.update_wrapper(self, build)
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        key = (args, *kwargs.items())
+        with self._lock:
+            if key not in self._built:
+                self._built[key] = self._build(*args, **kwargs)
+            return self._built[key]
+
+    def cache_clear(self) -> None:
+        """Forgets all objects."""
+        with self._lock:
+            self._built.clear()
 
 
 def backbone_file(name: Backbone) -> Path:

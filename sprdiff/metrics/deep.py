@@ -5,14 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sprdiff.metrics.backbones import Backbone, backbone_file, built_once, torchvision_gives
+from sprdiff.metrics.backbones import Backbone, BuiltOnce, backbone_file, torchvision_gives
 from sprdiff.metrics.download import cached_weights
 from sprdiff.metrics.inputs import Picture, batches, pyiqa_architecture
 
 if TYPE_CHECKING:
     import torch
+
+Net = Literal["alex", "vgg"]
+"""LPIPS's names of its networks."""
+
+_BACKBONES: dict[Net, Backbone] = {"alex": "alexnet", "vgg": "vgg16"}
 
 ALEX_SMALLEST_SIDE = 31
 """Pixels: below, AlexNet's second pooling has nothing left to pool."""
@@ -61,7 +66,7 @@ def dists(reference: Picture, image: Picture) -> float:
         return network(first, second).item()
 
 
-def _lpips(net: str, first: torch.Tensor, second: torch.Tensor) -> float:
+def _lpips(net: Net, first: torch.Tensor, second: torch.Tensor) -> float:
     """Of pictures (1, 3, H, W) in [0, 1]."""
     import torch
 
@@ -101,23 +106,22 @@ class ReferenceFeatures:
         return kept if kept is not None and kept[0].equal(x) else None
 
 
-@built_once
-def lpips_network(net: str) -> torch.nn.Module:
-    """LPIPS 0.1 with ``net``, ``alex`` or ``vgg``: (B, 3, H, W) twice, in [-1, 1], to (B, 1, 1, 1).
+@BuiltOnce
+def lpips_network(net: Net) -> torch.nn.Module:
+    """LPIPS 0.1 with ``net``: (B, 3, H, W) twice, in [-1, 1], to (B, 1, 1, 1).
 
     Raises:
         WeightsError: the weights are neither in torch's cache nor can they be downloaded.
     """
     import lpips
 
-    name: Backbone = {"alex": "alexnet", "vgg": "vgg16"}[net]
-    with torchvision_gives(lpips.pretrained_networks, "tv", name):
+    with torchvision_gives(lpips.pretrained_networks, "tv", _BACKBONES[net]):
         network = lpips.LPIPS(net=net, verbose=False).eval()
     network.net.forward = ReferenceFeatures(network.net.forward)
     return network
 
 
-@built_once
+@BuiltOnce
 def dists_network() -> torch.nn.Module:
     """DISTS of pyiqa: (B, 3, H, W) twice, in [0, 1], to (B, 1).
 

@@ -20,9 +20,13 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sprdiff.errors import WeightsError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 15.0
@@ -175,7 +179,7 @@ def _open(url: str, start: int, *, again: bool) -> http.client.HTTPResponse:
         elif again:
             raise
         else:
-            key, cause = host, getattr(error, "reason", error)  # less of urllib's wrapping
+            key, cause = host, str(getattr(error, "reason", error))  # less of urllib's wrapping
         raise _failed(key, f"its weights are not here and {host} does not give them ({cause})") from error
 
 
@@ -201,7 +205,7 @@ def _connect(url: str, start: int) -> http.client.HTTPResponse:
     return answer
 
 
-def _append(response: http.client.HTTPResponse, path: Path, partial: Path, bar: object) -> None:
+def _append(response: http.client.HTTPResponse, path: Path, partial: Path, bar: tqdm) -> None:
     """Write the body to the end of ``partial``, or anew where the server sends the whole file again.
 
     Raises:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sprdiff.metrics.backbones import built_once
+from sprdiff.metrics.backbones import BuiltOnce
 from sprdiff.metrics.inputs import Picture, UndefinedMetricError, batches, pyiqa_architecture
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _value(name: str, reference: torch.Tensor, image: torch.Tensor) -> float:
         return _network(name)(image, reference).item()
 
 
-@built_once
+@BuiltOnce
 def _network(name: str) -> torch.nn.Module:
     # The classes, not pyiqa.create_metric: that one logs a line to stderr for each metric.
     builders = {

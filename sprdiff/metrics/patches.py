@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprdiff.errors import WeightsError
-from sprdiff.metrics.backbones import built_once
+from sprdiff.metrics.backbones import BuiltOnce
 from sprdiff.metrics.download import cached_weights
 from sprdiff.metrics.inputs import Picture, UndefinedMetricError, pixels
 
@@ -146,7 +146,7 @@ def _features_as_they_are(count: int) -> torch.nn.Module:
     return network
 
 
-@built_once
+@BuiltOnce
 def _inception() -> torch.nn.Module:
     import torch
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
