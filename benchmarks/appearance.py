@@ -4,8 +4,8 @@
 
 Fidelity alone prefers blur. So beside it stand, averaged over the images:
 
-- gradient energy: the mean absolute luma difference between neighbouring pixels over that of the original;
-  1 is as sharp as the original, but noise raises it too;
+- gradient energy: the mean absolute difference between neighbouring pixels (channels averaged) over that of
+  the original; 1 is as sharp as the original, but noise raises it too;
 - flat energy: the same over the fifth of the 8 x 8 blocks where the original is flattest; well above 1 is
   visible noise;
 - grid: how unevenly those flat differences fall on the eight columns of a block, mean absolute deviation over
@@ -42,9 +42,9 @@ APPEARANCE = {
 def appearance(original: Image.Image, image: Image.Image) -> dict[str, float]:
     """The four figures of ``APPEARANCE`` for 8-bit RGB pictures of the same size."""
     reference, pixels = (np.asarray(each, dtype=np.float64) for each in (original, image))
-    lumas = [each.mean(2) for each in (reference, pixels)]
-    energies = [np.abs(np.diff(y, axis=0)).mean() + np.abs(np.diff(y, axis=1)).mean() for y in lumas]
-    flat_reference, flat = (_columns(y)[_flattest(lumas[0])].mean(0) for y in lumas)
+    grays = [each.mean(2) for each in (reference, pixels)]
+    energies = [np.abs(np.diff(y, axis=0)).mean() + np.abs(np.diff(y, axis=1)).mean() for y in grays]
+    flat_reference, flat = (_columns(y)[_flattest(grays[0])].mean(0) for y in grays)
     return {
         "gradient_energy": energies[1] / energies[0],
         "flat_energy": flat.mean() / max(flat_reference.mean(), 1e-9),
@@ -53,17 +53,17 @@ def appearance(original: Image.Image, image: Image.Image) -> dict[str, float]:
     }
 
 
-def _columns(luma: np.ndarray) -> np.ndarray:
+def _columns(gray: np.ndarray) -> np.ndarray:
     """Mean absolute horizontal differences in each block's columns, (rows, columns, BLOCK)."""
-    differences = np.abs(np.diff(luma, axis=1))
+    differences = np.abs(np.diff(gray, axis=1))
     height, width = (side // BLOCK * BLOCK for side in differences.shape)
     blocks = differences[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     return blocks.mean(1)
 
 
-def _flattest(luma: np.ndarray) -> np.ndarray:
+def _flattest(gray: np.ndarray) -> np.ndarray:
     """Where the blocks lie that change least, bool (rows, columns)."""
-    activity = _columns(luma).mean(2)
+    activity = _columns(gray).mean(2)
     return activity <= np.quantile(activity, FLATTEST)
 
 

@@ -79,7 +79,7 @@ def pack(quality: int, width: int, height: int, payload: bytes, fingerprint: byt
     """
     if not 0 <= quality <= 255:
         raise ValueError(f"quality {quality} does not fit in one byte")
-    problem = _size_problem(width, height)
+    problem = size_problem(width, height)
     if problem:
         raise ValueError(problem)
     _check_fingerprint(fingerprint)
@@ -176,13 +176,14 @@ def _read_size(data: bytes) -> tuple[int, int, int]:
     end = len(data) - _CHECKSUM_BYTES
     width, position = _read_varint(data, _FIXED_BYTES, end, "width")
     height, position = _read_varint(data, position, end, "height")
-    problem = _size_problem(width, height)
+    problem = size_problem(width, height)
     if problem:
         raise BitstreamError(f"This stream is not valid: {problem}.")
     return width, height, position
 
 
-def _size_problem(width: int, height: int) -> str | None:
+def size_problem(width: int, height: int) -> str | None:
+    """What is wrong with an original of this size in pixels, as a clause; None if a stream can hold it."""
     for name, value in (("width", width), ("height", height)):
         if not 1 <= value <= MAX_SIDE:
             return f"its {name} is {value} pixels, allowed are 1 to {MAX_SIDE}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sprdiff.errors import SettingsError
@@ -24,16 +26,32 @@ def check_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """The whole file or none: written under a temporary name in the same folder, then renamed.
+    """The whole file or none.
 
     Raises:
         OSError: it cannot be written; ``filename`` is ``path``.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name in the same folder to write under, with the same ending; renamed to ``path`` if all goes well.
+
+    Otherwise what was written under it is removed, and ``path`` stays as it was.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` is ``path``.
+    """
+    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
+    try:
+        yield temporary
         os.replace(temporary, path)
-    except OSError as error:  # the name that the user has given, not the temporary one
+    except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):
+            raise  # about another file
+        # The name that the user has given, not the temporary one.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -16,7 +16,6 @@ from sprdiff.baselines import BASELINES
 from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.evaluation.results import csv_text, means, read_rows
 from sprdiff.evaluation.runner import evaluate
-from sprdiff.files import write_file
 
 SIZE = (96, 64)
 METHOD_IDS = ("sprdiff-coarse", "sprdiff-final", "jpeg")
@@ -262,12 +261,3 @@ def test_csv_has_a_dash_as_an_empty_cell():
     table = list(csv.DictReader(io.StringIO(csv_text([_row(0.5), _row(None, reason="too small")]))))
     assert [row["ms-ssim-rgb"] for row in table] == ["0.5", ""]
     assert json.loads(table[0]["settings"]) == {"quality": 3}
-
-
-def test_write_file_leaves_the_old_file_when_it_fails(tmp_path):
-    path = tmp_path / "a.txt"
-    write_file(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_file(path, "\ud800")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

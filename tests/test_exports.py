@@ -11,41 +11,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparisons import make_comparison, record_of
 from fakes import FakePipeline
 from PIL import Image
 
 import sprdiff
 from sprdiff.cli import main
 from sprdiff.comparison.exports import write_exports
-from sprdiff.comparison.folder import write_comparison
 from sprdiff.comparison.page import build_page
-
-METHODS = ["sprdiff-coarse", "sprdiff-final", "webp"]
 
 
 @pytest.fixture
-def folder(photo, tmp_path) -> Path:
-    write_comparison(
-        photo,
-        tmp_path,
-        METHODS,
-        FakePipeline(),
-        target_bpp=0.2,
-        metrics=["psnr-rgb", "ms-ssim-rgb"],
-        source="a <photo>.png",
-    )
-    return tmp_path
-
-
-def record_of(folder: Path) -> dict:
-    return json.loads((folder / "results.json").read_text())
+def folder(tmp_path) -> Path:
+    return make_comparison(tmp_path)
 
 
 def test_the_page_needs_nothing_else_and_holds_the_files(folder):
     record = record_of(folder)
     page = build_page(record, folder)
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
-    assert "a &lt;photo&gt;.png" in page and "<photo>" not in page
+    assert "a &lt;photo&gt;, $5" in page and "<photo>" not in page
     held = {
         name: base64.b64decode(data) for data, name in re.findall(r'base64,([^"]+)" download="(.+?)"', page)
     }

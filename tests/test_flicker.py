@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakePipeline
+from comparisons import make_comparison, record_of
 from PIL import Image
 
 from sprdiff.comparison.flicker import check_flicker, chosen_rows, draw_frames, write_flicker
-from sprdiff.comparison.folder import write_comparison
 from sprdiff.errors import SettingsError
-
-METHODS = ["sprdiff-coarse", "sprdiff-final", "webp", "jpeg"]
 
 
 @pytest.fixture
-def folder(photo, tmp_path) -> Path:
-    write_comparison(photo, tmp_path, METHODS, FakePipeline(), target_bpp=0.3, metrics=["psnr-rgb"])
-    return tmp_path
-
-
-def record_of(folder: Path) -> dict:
-    return json.loads((folder / "results.json").read_text())
+def folder(tmp_path) -> Path:
+    return make_comparison(tmp_path, "jpeg", target_bpp=0.3)
 
 
 def enlarged(path: Path, factor: int) -> np.ndarray:

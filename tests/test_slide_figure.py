@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakePipeline
+from comparisons import METHODS, make_comparison, record_of
 from PIL import Image
 
 from sprdiff.comparison.crops import check_crop, free_corner, pixel_box, telling_crop
 from sprdiff.comparison.exports import write_exports
 from sprdiff.comparison.figure import draw, shown_metrics
-from sprdiff.comparison.folder import write_comparison
 from sprdiff.errors import SettingsError
 
-METHODS = ["sprdiff-coarse", "sprdiff-final", "webp"]
 LONG_NAME = "A learned codec with a name that goes on, 2020"
 SHAPES = [(48, 32), (32, 48), (40, 40), (96, 32), (32, 96), (36, 64)]
 
 
 @pytest.fixture
-def folder(photo, tmp_path) -> Path:
-    write_comparison(
-        photo,
-        tmp_path,
-        METHODS,
-        FakePipeline(),
-        target_bpp=0.2,
-        metrics=["psnr-rgb", "ms-ssim-rgb"],
-        source="a <photo>, $5 or $6.png",
-    )
-    return tmp_path
-
-
-def record_of(folder: Path) -> dict:
-    return json.loads((folder / "results.json").read_text())
+def folder(tmp_path) -> Path:
+    return make_comparison(tmp_path)
 
 
 def made_record(folder: Path, size: tuple[int, int], count: int) -> dict:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from sprdiff.baselines.search import best_within, bisect_quality, enlarge
-from sprdiff.bitstream import MAX_PIXELS, MAX_SIDE
+from sprdiff.bitstream import size_problem
 from sprdiff.errors import InputImageError, WeightsError
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
 from sprdiff.metrics.download import cached_weights
@@ -132,8 +132,7 @@ class LearnedCodec:
             raise InputImageError(f"This is not a whole {self.label} file: it ends in its header.") from error
         width, height, y_length, z_length = numbers
         whole = len(data) == at + y_length + z_length
-        sides = 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS
-        if not (whole and sides and 1 <= quality <= self._qualities):
+        if not (whole and size_problem(width, height) is None and 1 <= quality <= self._qualities):
             raise InputImageError(
                 f"This is not a whole {self.label} file: its header does not fit its bytes."
             )

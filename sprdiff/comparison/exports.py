@@ -10,7 +10,7 @@ from sprdiff.comparison.figure import draw, write_figure
 from sprdiff.comparison.flicker import write_flicker
 from sprdiff.comparison.page import build_page
 from sprdiff.comparison.record import Record, files_of
-from sprdiff.files import write_file
+from sprdiff.files import replacing, write_file
 
 
 def write_exports(
@@ -56,11 +56,6 @@ def write_exports(
 
 def write_zip(path: Path, files: Iterable[Path]) -> None:
     """The files, each once, under their names; stored, since hardly anything of it can be made smaller."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for file in dict.fromkeys(files):
-                archive.write(file, file.name)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for file in dict.fromkeys(files):
+            archive.write(file, file.name)

@@ -6,7 +6,6 @@ Frames are the decoded pictures, or one part of them, with their names below.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sprdiff.comparison.crops import check_crop, pixel_box
 from sprdiff.comparison.record import Record, facts
 from sprdiff.errors import SettingsError
+from sprdiff.files import replacing
 from sprdiff.methods import COARSE, FINAL
 
 KINDS = (".apng", ".gif", ".mp4")
@@ -101,9 +101,8 @@ def write_flicker(
     """
     check_flicker(path.name)
     frames = draw_frames(record, path.parent, crop=crop, baseline=baseline)
-    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
     milliseconds = round(1000 * SECONDS)
-    try:
+    with replacing(path) as temporary:
         if path.suffix.lower() == ".mp4":
             _write_mp4(frames, temporary)
         elif path.suffix.lower() == ".gif":
@@ -113,9 +112,6 @@ def write_flicker(
         else:
             first, *rest = frames
             first.save(temporary, "PNG", save_all=True, append_images=rest, duration=milliseconds, loop=0)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -20,6 +20,9 @@ def psnr(reference: Picture, image: Picture) -> float:
     reference, image = pixels(reference, image)
     difference = np.asarray(reference, np.int16) - image
     squared_error = int(np.einsum("hwc,hwc->", difference, difference, dtype=np.int64))
-    if squared_error == 0:
-        return math.inf
-    return 10 * math.log10(255**2 * reference.size / squared_error)
+    return decibels(squared_error / reference.size)
+
+
+def decibels(mean_squared_error: float) -> float:
+    """PSNR of 8-bit values, peak 255, by their mean squared error; infinity where that is 0."""
+    return math.inf if mean_squared_error == 0 else 10 * math.log10(255**2 / mean_squared_error)

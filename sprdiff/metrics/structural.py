@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sprdiff.metrics.inputs import Picture, batches, pyiqa_architecture
-
-if TYPE_CHECKING:
-    import torch
 
 SMALLEST_SIDE = 161
 """Pixels: after four halvings the 11 pixel window must still fit."""
@@ -40,11 +35,8 @@ def ms_ssim_y(reference: Picture, image: Picture) -> float:
         UndefinedMetricError: a side is shorter than ``SMALLEST_SIDE``.
         PackageError: pyiqa is not installed.
     """
-    first, second = batches(reference, image, top=255, smallest_side=SMALLEST_SIDE)
+    first, second = batches(reference, image, top=1, smallest_side=SMALLEST_SIDE)
     # The function, not pyiqa's module, which works in float64 and takes far longer for the same 5 digits.
-    return pyiqa_architecture("ssim_arch").ms_ssim(_luma(second), _luma(first), data_range=255).item()
-
-
-def _luma(x: torch.Tensor) -> torch.Tensor:
-    red, green, blue = x.unbind(1)  # each (1, H, W)
-    return (0.299 * red + 0.587 * green + 0.114 * blue).round()[:, None]
+    pyiqa = pyiqa_architecture("ssim_arch")
+    lumas = (pyiqa.to_y_channel(x, 255) for x in (second, first))
+    return pyiqa.ms_ssim(*lumas, data_range=255).item()

@@ -305,6 +305,9 @@ class RestorationStage(Stage):
 
 
 def gradient_energy(x: Tensor) -> float:
-    """Mean absolute luma difference between neighbours, of pictures (1, 3, H, W)."""
-    luma = x.mean(1)
-    return float(luma.diff(dim=-1).abs().mean() + luma.diff(dim=-2).abs().mean())
+    """Mean absolute difference between neighbours of pictures (1, 3, H, W), averaged over the channels first.
+
+    Not of luma: figures of earlier trainings are of the plain mean of the channels.
+    """
+    gray = x.mean(1)
+    return float(gray.diff(dim=-1).abs().mean() + gray.diff(dim=-2).abs().mean())

@@ -17,6 +17,7 @@ from sprdiff.encoders.vae import decode_latents, encode_latents, vae_features
 from sprdiff.encoders.zoo import ZooEncoder
 from sprdiff.errors import SettingsError
 from sprdiff.layers.klt import klt, to_blocks
+from sprdiff.metrics.fidelity import decibels
 from sprdiff.training.data import Crops
 from sprdiff.training.frozen import Frozen
 from sprdiff.training.losses import structure_loss
@@ -63,7 +64,7 @@ def fit_encoder(encoder: ZooEncoder, crops: Crops, batches: int = 60) -> tuple[T
 def psnr_db(x: Tensor, y: Tensor) -> float:
     """PSNR in dB of pictures in [-1, 1], rounded to 8 bits."""
     levels = [((t.clamp(-1, 1) + 1) * 127.5).round() for t in (x, y)]
-    return float(10 * torch.log10(255**2 / F.mse_loss(*levels)))
+    return decibels(F.mse_loss(*levels).item())
 
 
 class VAESettings(Settings):
