@@ -6,7 +6,8 @@ that are accepted are decoded to both pictures. What it covers: header, bounds, 
 order of its passes, the same code as with trained weights; not the size of the networks, nor declared
 sizes above ``MAX_PIXELS``. Ends with 1 at the first stream that ends in anything else or takes longer
 than ``SECONDS``, and names its number; a crash or a hang ends the process as well, between the last
-thousand that it told of and the next.
+thousand that it told of and the next. Stream N is the same in every run of a seed: ``--first N`` goes on
+where one was stopped, or looks at one stream with ``--count 1``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,9 +98,14 @@ def stream(number: int, seed: int, originals: list[tuple[int, int, int, bytes]],
     return data
 
 
-def fuzz(count: int, seed: int, say=None) -> Counter:
+def fuzz(
+    count: int, seed: int, first: int = 0, say: Callable[[int, Counter[str]], None] | None = None
+) -> Counter[str]:
     """How many of ``count`` streams ended in a picture, and in which errors, by their words.
 
+    Args:
+        first: the number of the first stream.
+        say: called after every thousand, with how many are done and how they ended.
     Raises:
         AssertionError: one ended in another way, or took too long; names its number.
     """
@@ -109,8 +116,8 @@ def fuzz(count: int, seed: int, say=None) -> Counter:
     pipeline = small_pipeline()
     pipeline.max_pixels = MAX_PIXELS
     originals, fingerprint = seeds(pipeline), bytes.fromhex(pipeline.fingerprint)
-    ends: Counter = Counter()
-    for number in range(count):
+    ends: Counter[str] = Counter()
+    for done, number in enumerate(range(first, first + count), 1):
         data = stream(number, seed, originals, fingerprint)
         start = time.perf_counter()
         try:
@@ -124,8 +131,8 @@ def fuzz(count: int, seed: int, say=None) -> Counter:
             raise AssertionError(f"stream {number} of seed {seed} ended in {error!r}") from error
         seconds = time.perf_counter() - start
         assert seconds < SECONDS, f"stream {number} of seed {seed} took {seconds:.1f} s"
-        if say and number % 1000 == 999:
-            say(number + 1)
+        if say and done % 1000 == 0:
+            say(done, ends)
     return ends
 
 
@@ -133,22 +140,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first stream")
     arguments = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
     start = time.perf_counter()
 
-    def say(number: int) -> None:
+    def say(done: int, ends: Counter[str]) -> None:
         # A crash prints where it was; a hang ends the process the same way. This says between which streams.
         faulthandler.dump_traceback_later(1000 * SECONDS, exit=True)
-        print(f"{number} streams, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{done} streams, to number {arguments.first + done - 1}, {ends['a picture']} pictures, "
+            f"{time.perf_counter() - start:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
 
     faulthandler.enable()
-    ends = fuzz(arguments.count, arguments.seed, say)
+    faulthandler.dump_traceback_later(1000 * SECONDS, exit=True)
+    ends = fuzz(arguments.count, arguments.seed, arguments.first, say)
     for end, number in ends.most_common():
         print(f"{number:8} {end}")
-    print(f"{sum(ends.values()):8} streams in {time.perf_counter() - start:.0f} s, seed {arguments.seed}")
+    print(
+        f"{ends.total():8} streams from number {arguments.first} in {time.perf_counter() - start:.0f} s, "
+        f"seed {arguments.seed}"
+    )
     return 0
 
 

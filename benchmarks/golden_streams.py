@@ -3,7 +3,8 @@
 Each setting is a process of its own, since several are read when torch is imported. Prints a table: how
 many of the streams gave the committed symbols, and of the worst picture the share of samples within one
 level of the committed one. Ends with 1 if any symbols differ, or pictures do where all parts have their
-own precision.
+own precision. ``--processor`` takes one of the settings that are read when torch is imported; each takes a
+minute or two.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     "MKL SSE4.2": {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
     "MKL AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "oneDNN SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "oneDNN AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
 # What is set within a process: threads, oneDNN, and whether pictures are compared as well, which takes time.
 VARIANTS = [
@@ -39,8 +41,8 @@ VARIANTS = [
     (2, False, True),
     (4, False, False),
 ]
-ALONE = ("as it is", {})
-"""An environment for what is tried once: :func:`check_others`."""
+ALONE = "as it is"
+"""The processor for what is tried once: :func:`check_others`."""
 
 
 def compare(pipeline, pictures: bool) -> dict[str, float | int | None]:
@@ -139,6 +141,7 @@ def run(environment: dict[str, str], what: str, pictures: bool = True) -> dict[s
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--symbols-only", action="store_true", help="compare no pictures")
+    parser.add_argument("--processor", choices=(ALONE, *ENVIRONMENTS), help="all by default")
     parser.add_argument("--child", choices=("check_variants", "check_others"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     pictures = not arguments.symbols_only
@@ -150,8 +153,8 @@ def main() -> int:
         flush=True,
     )
     wrong = 0
-    tasks = [(name, each, "check_variants") for name, each in ENVIRONMENTS.items()]
-    for name, environment, what in [(*ALONE, "check_others"), *tasks]:
+    for name in [arguments.processor] if arguments.processor else [ALONE, *ENVIRONMENTS]:
+        environment, what = ENVIRONMENTS.get(name, {}), "check_others" if name == ALONE else "check_variants"
         for setting, result in run(environment, what, pictures).items():
             share = "not compared" if result["share"] is None else f"{100 * result['share']:.3f} %"
             print(

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 from sprdiff.errors import BitstreamError
 from sprdiff.types import StreamInfo
+from sprdiff.varint import read_varint, write_varint
 
 VERSION = 1
 MAX_SIDE = 16383
@@ -41,6 +42,7 @@ _MAGIC_2 = 0x50  # high half of the second byte; the low half is the version
 _FINGERPRINT_BYTES = 32
 _PREFIX_BYTES = 2
 _CHECKSUM_BYTES = 3
+_MAX_SIDE_BYTES = 3  # one more than a side may take, so that the error names one that is little too large
 _FIXED_BYTES = 2 + _PREFIX_BYTES + 1
 _MIN_BYTES = _FIXED_BYTES + 2 + _CHECKSUM_BYTES
 
@@ -63,7 +65,7 @@ class Header:
 
 def overhead_bytes(width: int, height: int) -> int:
     """Bytes of a stream beside its payload, 10 to 12, for an original of that size in pixels."""
-    return _FIXED_BYTES + len(_write_varint(width)) + len(_write_varint(height)) + _CHECKSUM_BYTES
+    return _FIXED_BYTES + len(write_varint(width)) + len(write_varint(height)) + _CHECKSUM_BYTES
 
 
 def pack(quality: int, width: int, height: int, payload: bytes, fingerprint: bytes) -> bytes:
@@ -88,8 +90,8 @@ def pack(quality: int, width: int, height: int, payload: bytes, fingerprint: byt
             bytes((_MAGIC, _MAGIC_2 | VERSION)),
             fingerprint[:_PREFIX_BYTES],
             bytes((quality,)),
-            _write_varint(width),
-            _write_varint(height),
+            write_varint(width),
+            write_varint(height),
             payload,
         )
     )
@@ -173,9 +175,12 @@ def _check_start(data: bytes) -> None:
 
 def _read_size(data: bytes) -> tuple[int, int, int]:
     """Width, height and the offset of the payload; the fixed fields must have been checked before."""
-    end = len(data) - _CHECKSUM_BYTES
-    width, position = _read_varint(data, _FIXED_BYTES, end, "width")
-    height, position = _read_varint(data, position, end, "height")
+    body = data[:-_CHECKSUM_BYTES]
+    try:
+        width, position = read_varint(body, _FIXED_BYTES, "width", max_bytes=_MAX_SIDE_BYTES)
+        height, position = read_varint(body, position, "height", max_bytes=_MAX_SIDE_BYTES)
+    except ValueError as error:
+        raise BitstreamError(f"This stream is not valid: {error}.") from error
     problem = size_problem(width, height)
     if problem:
         raise BitstreamError(f"This stream is not valid: {problem}.")
@@ -190,31 +195,6 @@ def size_problem(width: int, height: int) -> str | None:
     if width * height > MAX_PIXELS:
         return f"its size is {width} x {height}, {width * height} pixels, allowed are {MAX_PIXELS}"
     return None
-
-
-def _write_varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
-    return bytes((value & 0x7F | 0x80, value >> 7))
-
-
-def _read_varint(data: bytes, position: int, end: int, name: str) -> tuple[int, int]:
-    """The number at ``position`` and the offset behind it; every number has exactly one accepted form."""
-    if position >= end:
-        raise BitstreamError(f"This stream is truncated: it ends before its {name}.")
-    low = data[position]
-    if low < 0x80:
-        return low, position + 1
-    if position + 1 >= end:
-        raise BitstreamError(f"This stream is truncated: it ends within its {name}.")
-    high = data[position + 1]
-    if high == 0:
-        raise BitstreamError(f"This stream is not valid: its {name} is not written in the shortest form.")
-    if high >= 0x80:
-        raise BitstreamError(
-            f"This stream is not valid: its {name} is above {MAX_SIDE} pixels, more than two bytes."
-        )
-    return low & 0x7F | high << 7, position + 2
 
 
 def _checksum(body: bytes, fingerprint: bytes) -> bytes:

@@ -1,14 +1,19 @@
-"""Which budgets can be asked for: one rule for pipeline, command line, evaluation and page."""
+"""Which budgets can be asked for, and the best file within one.
+
+One rule for pipeline, baselines, command line, evaluation and page.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
 
 from sprdiff.errors import SettingsError
 
 MAX_BPP = 24.0
 """Bits per pixel of the uncompressed original: no file needs more."""
+_GUIDED_TRIES = 6
 
 
 def check_bpp(target_bpp: float, name: str = "Bits per pixel") -> float:
@@ -40,3 +45,41 @@ def check_whole(value: int, least: int, most: int | None, name: str) -> int:
         limits = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise SettingsError(f"{name} must be a whole number {limits}, got {value!r}.")
     return int(value)
+
+
+def best_quality(
+    code: Callable[[int], bytes],
+    max_bytes: int,
+    *,
+    lowest: int,
+    highest: int,
+    first: int,
+    growth: float | None = None,
+) -> tuple[int, bytes]:
+    """The highest quality whose file fits ``max_bytes``, and the file; the lowest quality if none does.
+
+    Bisection on real files, which should grow with quality.
+
+    Args:
+        code: a quality to its file.
+        lowest, highest: qualities to choose from.
+        first: the one that is tried first.
+        growth: of the logarithm of the size with a step of quality, if it is about the same everywhere: the
+            first tries then go where that line crosses the budget.
+    """
+    files: dict[int, bytes] = {}
+    low, high, quality = lowest - 1, highest + 1, first  # low fits, high does not
+    while high - low > 1:
+        quality = min(max(quality, low + 1), high - 1)
+        data = files[quality] = code(quality)
+        if len(data) <= max_bytes:
+            low = quality
+        else:
+            high = quality
+        if growth is None or len(files) > _GUIDED_TRIES:
+            quality = (low + high) // 2
+        else:
+            steps = math.log(max(max_bytes, 1) / len(data)) / growth
+            quality += math.floor(steps) if steps >= 0 else math.ceil(steps) - 1
+    best = max(low, lowest)
+    return best, files[best]

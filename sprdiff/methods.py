@@ -43,6 +43,8 @@ ENCODING, DECODING = "encoding", "decoding"
 Begin = Callable[[str, str], OnStep]
 """Called with a method and what is done for it; returns the callback for the steps of that work."""
 
+_NEEDS_MODEL = f"{COARSE} and {FINAL} need a model."
+
 # The last analysis of each pipeline with the SHA-256 of its image and its seconds. One is enough: budgets of
 # an image are asked for in a row, and for a large photograph it takes a hundred megabytes.
 _analyses: weakref.WeakKeyDictionary[SPRDiffPipeline, tuple[str, object, float]] = weakref.WeakKeyDictionary()
@@ -92,7 +94,7 @@ def check_pipeline(ids: Iterable[str], pipeline: SPRDiffPipeline | None) -> None
         SettingsError: there is none.
     """
     if pipeline is None and needs_pipeline(ids):
-        raise SettingsError(f"{COARSE} and {FINAL} need a model.")
+        raise SettingsError(_NEEDS_MODEL)
 
 
 def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -> dict[str, ImageCodec]:
@@ -101,16 +103,18 @@ def build_methods(ids: Iterable[str], pipeline: SPRDiffPipeline | None = None) -
     Args:
         ids: keys of ``METHODS``.
         pipeline: the model; None will do for baselines alone.
-        on_step: called before each step of SPRDiff with the share of the encode, or of the decode of one
-            picture, that is done; what it raises ends the work.
     Raises:
         SettingsError: an unknown id, or one of SPRDiff without a pipeline.
     """
-    ids = check_methods(ids)
-    check_pipeline(ids, pipeline)
-    return {
-        method: BASELINES[method] if method in BASELINES else SPRDiffCodec(method, pipeline) for method in ids
-    }
+    return {method: _codec(method, pipeline) for method in check_methods(ids)}
+
+
+def _codec(method: str, pipeline: SPRDiffPipeline | None) -> ImageCodec:
+    if method in BASELINES:
+        return BASELINES[method]
+    if pipeline is None:
+        raise SettingsError(_NEEDS_MODEL)
+    return SPRDiffCodec(method, pipeline)
 
 
 class SPRDiffCodec:

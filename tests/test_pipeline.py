@@ -25,7 +25,7 @@ from sprdiff.decoding import DecodingSettings
 from sprdiff.errors import BitstreamError, InputImageError, SettingsError, WeightsError
 from sprdiff.metrics import psnr
 from sprdiff.pipeline import SPRDiffPipeline
-from sprdiff.pipeline.rate_control import best_within, fill_budget
+from sprdiff.pipeline.rate_control import fill_budget
 from sprdiff.reconstruction.conditions import drop
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
@@ -266,22 +266,6 @@ def test_large_pictures_are_tiled_with_little_difference(small, monkeypatch):
     assert tiled.coarse.size == photo.size
     assert psnr(whole.coarse, tiled.coarse) > 35
     assert abs(len(small.compress(photo, quality=200)) - len(data)) < 0.1 * len(data)
-
-
-@pytest.mark.parametrize("limit", [10, 11, 57, 100, 1000, 5000])
-def test_the_search_finds_the_best_that_fits(limit):
-    calls = []
-
-    def code(quality: int) -> bytes:
-        calls.append(quality)
-        return bytes(round(11 * 1.02**quality))
-
-    quality, data = best_within(code, limit)
-    sizes = [len(code(q)) for q in range(256)]
-    fitting = [q for q in range(256) if sizes[q] <= limit]
-    assert sizes[quality] == len(data) == (sizes[fitting[-1]] if fitting else sizes[0])
-    assert quality == (fitting[-1] if fitting else 0)
-    assert len(calls) - 256 <= 14
 
 
 # -- the embedded checkpoint ------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from sprdiff.errors import InputImageError, WeightsError
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
 from sprdiff.metrics.download import cached_weights
 from sprdiff.types import EncodedImage
+from sprdiff.varint import read_varint, write_varint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,14 +30,14 @@ Loader = Callable[[str, int], "nn.Module"]
 MODELS_IN_MEMORY = 4
 _STRIDE = 64  # of the hyper-latents: pictures are padded to multiples of it
 _HYPER_STRIDE = 64
-_DIGITS = 7  # bits of a byte in a variable-length integer
+_MAX_NUMBER_BYTES = 5  # of a side in pixels, or the length of a string: 32 GB
 
 
 class LearnedCodec:
     """One architecture of CompressAI's zoo, trained for MSE; satisfies ``sprdiff.types.ImageCodec``.
 
-    The file: quality (one byte), width and height of the coded picture and the length of the first string as
-    variable-length integers, then the strings of the latent and of the hyper-latent.
+    The file: quality, width and height of the coded picture and the lengths of both strings, each as LEB128,
+    then the strings of the latent and of the hyper-latent.
 
     Args:
         id: as in the zoo, lower kebab case.
@@ -104,8 +105,8 @@ class LearnedCodec:
         with torch.no_grad():
             coded = self._load(self.id, quality).compress(x)
         (y_string,), (z_string,) = coded["strings"]
-        head = _varint(picture.width) + _varint(picture.height) + _varint(len(y_string))
-        return bytes([quality]) + head + _varint(len(z_string)) + y_string + z_string
+        numbers = (quality, picture.width, picture.height, len(y_string), len(z_string))
+        return b"".join((*map(write_varint, numbers), y_string, z_string))
 
     def _decode(self, data: bytes) -> Image.Image:
         import torch
@@ -123,14 +124,13 @@ class LearnedCodec:
     def _parse(self, data: bytes) -> tuple[int, int, int, bytes, bytes]:
         """Quality, width, height and the two strings, every length checked."""
         try:
-            quality, at = data[0], 1
-            numbers = []
-            for _ in range(4):
-                number, at = _read_varint(data, at)
-                numbers.append(number)
-        except IndexError as error:
-            raise InputImageError(f"This is not a whole {self.label} file: it ends in its header.") from error
-        width, height, y_length, z_length = numbers
+            quality, at = read_varint(data, 0, "quality", max_bytes=1)
+            width, at = read_varint(data, at, "width", max_bytes=_MAX_NUMBER_BYTES)
+            height, at = read_varint(data, at, "height", max_bytes=_MAX_NUMBER_BYTES)
+            y_length, at = read_varint(data, at, "length of y", max_bytes=_MAX_NUMBER_BYTES)
+            z_length, at = read_varint(data, at, "length of z", max_bytes=_MAX_NUMBER_BYTES)
+        except ValueError as error:
+            raise InputImageError(f"This is not a whole {self.label} file: {error}.") from error
         whole = len(data) == at + y_length + z_length
         if not (whole and size_problem(width, height) is None and 1 <= quality <= self._qualities):
             raise InputImageError(
@@ -182,27 +182,6 @@ def ready(model: nn.Module) -> nn.Module:
 
 
 zoo_model = _Recent(_load_from_zoo, MODELS_IN_MEMORY)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
-    out = bytearray()
-    while number >> _DIGITS:
-        out.append(number & 127 | 128)
-        number >>= _DIGITS
-    return bytes([*out, number])
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at a position, and the position behind it; IndexError where the data ends in it."""
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128 or shift > 35:
-            return number, at
-        shift += _DIGITS
 
 
 BMSHJ2018 = LearnedCodec("bmshj2018-hyperprior", "Ballé 2018", ".hyper", 8)  # arXiv:1802.01436

@@ -11,9 +11,12 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
+
+from sprdiff.budget import best_quality
 
 SCALES = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8)
 """Side length of the coded picture over that of the original."""
@@ -115,18 +118,10 @@ def bisect_quality(encode: Callable[[Image.Image, int], bytes], lowest: int, hig
     """
 
     def control(picture: Image.Image, max_bytes: int) -> Candidate:
-        best = Candidate(encode(picture, lowest), lowest)
-        if len(best.data) > max_bytes:
-            return best
-        fits, exceeds = lowest, highest + 1
-        while exceeds - fits > 1:
-            quality = (fits + exceeds) // 2
-            data = encode(picture, quality)
-            if len(data) <= max_bytes:
-                fits, best = quality, Candidate(data, quality)
-            else:
-                exceeds = quality
-        return best
+        quality, data = best_quality(
+            partial(encode, picture), max_bytes, lowest=lowest, highest=highest, first=lowest
+        )
+        return Candidate(data, quality)
 
     return control
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +23,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 EXACT_PART = "latent_codec"
 """It keeps float32: rounded weights would decode other symbols."""
 
-Precision = torch.dtype | str
+Precision: TypeAlias = torch.dtype | str
 """One of ``PRECISIONS``, by its name or as torch has it."""
 
 
@@ -100,9 +100,13 @@ def check_source(named: str | os.PathLike, revision: str | None, options: HubOpt
     for name, (value, kinds, what) in allowed.items():
         if value is not None and not isinstance(value, kinds):
             raise SettingsError(f"{name} must be {what}, or None; got {value!r}.")
-    for name in ("local_files_only", "force_download"):
-        if not isinstance(options[name], bool):
-            raise SettingsError(f"{name} must be True or False, got {options[name]!r}.")
+    switches = {
+        "local_files_only": options["local_files_only"],
+        "force_download": options["force_download"],
+    }
+    for name, switch in switches.items():
+        if not isinstance(switch, bool):
+            raise SettingsError(f"{name} must be True or False, got {switch!r}.")
     if options["local_files_only"] and options["force_download"]:
         raise SettingsError("local_files_only and force_download contradict each other: choose one.")
 

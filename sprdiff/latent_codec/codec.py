@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from compressai.ops import LowerBound
@@ -13,7 +10,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from sprdiff.errors import BitstreamError, WeightsError
+from sprdiff.errors import BitstreamError
 from sprdiff.latent_codec.context import Pass, SpaceChannelContext, checkerboard
 from sprdiff.latent_codec.entropy import (
     MAX_SYMBOL,
@@ -22,9 +19,18 @@ from sprdiff.latent_codec.entropy import (
     SymbolEncoder,
     payload_limits,
 )
-from sprdiff.latent_codec.gaussian import NUM_SCALES, build_tables, gaussian_bits, index_of, scale_of
+from sprdiff.latent_codec.exactness import check_precision, check_sums
+from sprdiff.latent_codec.gaussian import NUM_SCALES, build_tables, index_of, scale_of
 from sprdiff.latent_codec.hyperprior import HyperAnalysis, HyperSynthesis
-from sprdiff.layers.fixed_point import FRACTION_BITS, MAX_ACTIVATION, MAX_EXACT
+from sprdiff.latent_codec.rate_estimate import (
+    LatentOutput,
+    RateEstimate,
+    estimate_bits,
+    noise_like,
+    round_ste,
+)
+from sprdiff.latent_codec.symbols import LatentSymbols, cheaper_symbols
+from sprdiff.layers.fixed_point import FRACTION_BITS, MAX_ACTIVATION
 from sprdiff.layers.quality import QualityAnchors
 
 # z lies at a quarter of y's resolution; y's sides must be divisible by it.
@@ -33,64 +39,8 @@ _ONE = 2.0**FRACTION_BITS
 # A scale index is a tenth of a natural logarithm, so one unit changes little.
 _INDEX_UNIT = 32.0
 
-RateEstimate = Literal["noisy", "mixed", "rounded"]
 PassCoder = Callable[[Pass, Tensor, Tensor, Tensor], Tensor]
 """(pass, mean in fixed point, table indexes, mask of the coded symbols) to all symbols of the pass, int64."""
-
-
-@dataclass(frozen=True)
-class LatentOutput:
-    """What training needs of one pass through the codec.
-
-    Attributes:
-        y_hat: the latent after quantization, in the units of y, (B, M, H, W).
-        bits_y, bits_z: estimated bits per image, (B,).
-    """
-
-    y_hat: Tensor
-    bits_y: Tensor
-    bits_z: Tensor
-
-
-@dataclass(frozen=True)
-class LatentSymbols:
-    """Everything that is coded: integer symbols in coding order with the index of the table of each.
-
-    Attributes:
-        y_hat: what they decode to, fixed point, (1, M, H, W) float64 integers.
-        parts: (symbols, indexes) of z and then of each pass over y, int64, one dimension.
-        bits_z, bits_y: what coding them costs by the integer tables, without the coder's last bytes.
-    """
-
-    y_hat: Tensor
-    parts: list[tuple[Tensor, Tensor]]
-    bits_z: float
-    bits_y: float
-
-    def sha256(self) -> str:
-        """A hash of all symbols, for comparing two machines."""
-        digest = hashlib.sha256()
-        for symbols, _ in self.parts:
-            digest.update(symbols.cpu().numpy().astype("<i4").tobytes())
-        return digest.hexdigest()
-
-
-def round_ste(x: Tensor) -> Tensor:
-    """x rounded, with the gradient of the identity."""
-    return x + (x.round() - x).detach()
-
-
-def _noise_like(x: Tensor) -> Tensor:
-    """Uniform noise in [-0.5, 0.5), which stands in for rounding (Ballé et al. 2017, arXiv:1611.01704)."""
-    return torch.rand_like(x) - 0.5
-
-
-def estimate_bits(residual: Tensor, coded: Tensor, scale: Tensor, rate: RateEstimate) -> Tensor:
-    """Bits of ``coded``, the residual rounded or with noise; for ``mixed`` with gradients of either kind."""
-    if rate != "mixed":
-        return gaussian_bits(coded, scale)
-    noisy = gaussian_bits(residual + _noise_like(residual), scale.detach())
-    return gaussian_bits(coded.detach(), scale) + noisy - noisy.detach()
 
 
 class LatentCodec(ModelMixin, ConfigMixin):
@@ -175,42 +125,24 @@ class LatentCodec(ModelMixin, ConfigMixin):
         """Weights in half precision, as checkpoints store them: to be saved, not to code with."""
         return super()._apply(lambda tensor: tensor.half() if tensor.is_floating_point() else tensor)
 
-    def _check_exact(self) -> None:
-        wrong = {p.dtype for p in self.parameters() if p.dtype not in (torch.float32, torch.float64)}
-        if wrong:
-            raise WeightsError(
-                f"The latent codec has weights of {', '.join(map(str, wrong))}, and rounded ones decode "
-                "other symbols: load the checkpoint again, and give only other parts another precision."
-            )
-
     def check_sums(self) -> None:
-        """Nothing, where no sum of the integer arithmetic can leave the range in which it is exact.
-
-        For any symbols a stream may hold, from the actual weights.
+        """Passes if the arithmetic is exact for any symbols that a stream may hold, with the actual weights.
 
         Raises:
-            WeightsError: a layer's sums can; names it and the largest of them.
+            WeightsError: a sum can leave the range in which it is; names the layer and the largest sum.
         """
         # A decoded y is its symbol and a mean.
         symbol = MAX_SYMBOL * _ONE
-        sums = {
-            "z_scale": self.z_scale.largest_sum(),
-            "y_scale": self.y_scale.largest_sum(),
-            **{f"h_s.{name}": value for name, value in self.h_s.largest_sums(symbol)},
-            **{
-                f"context.{name}": value
-                for name, value in self.context.largest_sums(
-                    self.h_s.largest_feature(), symbol + MAX_ACTIVATION
-                )
-            },
-        }
-        for name, value in sums.items():
-            # Not "value > MAX_EXACT": a weight may be no number.
-            if not value <= MAX_EXACT:
-                raise WeightsError(
-                    f"Sums in the layer {name} of the latent codec can come to {value:.4g}; they are exact "
-                    f"up to {MAX_EXACT:.4g}, and beyond it other machines would decode other symbols."
-                )
+        feature = self.h_s.largest_feature()
+        context = self.context.largest_sums(feature, symbol + MAX_ACTIVATION)
+        check_sums(
+            {
+                "z_scale": self.z_scale.largest_sum(),
+                "y_scale": self.y_scale.largest_sum(),
+                **{f"h_s.{name}": value for name, value in self.h_s.largest_sums(symbol)},
+                **{f"context.{name}": value for name, value in context},
+            }
+        )
 
     # -- training -----------------------------------------------------------------------------------
 
@@ -229,12 +161,13 @@ class LatentCodec(ModelMixin, ConfigMixin):
         y_scaled = (y * self.log_gain(quality).exp()).float()
         z = self.h_a(y_scaled).float()
         # With noise, z informs h_s even before it is wide enough to survive rounding.
-        z_hat = z + _noise_like(z) if rate == "noisy" else round_ste(z)
+        z_hat = z + noise_like(z) if rate == "noisy" else round_ste(z)
         z_scale = scale_of(self._bounded(self.z_scale(quality))).expand_as(z)
         bits_z = estimate_bits(z, z_hat, z_scale, rate)
         features = self.h_s(z_hat, quality)
         base = self.y_scale(quality)
-        anchors = checkerboard(*y.shape[-2:], device=y.device).to(y_scaled.dtype)
+        height, width = y.shape[-2:]
+        anchors = checkerboard(height, width, device=y.device).to(y_scaled.dtype)
         y_hat, bits_y = y_scaled[:, :0], 0.0
         for step in self.context.passes():
             mean, index = self.context(step, features, y_hat)
@@ -242,7 +175,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
             mask = anchors if step.anchors else 1 - anchors
             residual = (y_scaled[:, step.start : step.stop] - mean).float()
             rounded = round_ste(residual)
-            coded = residual + _noise_like(residual) if rate == "noisy" else rounded
+            coded = residual + noise_like(residual) if rate == "noisy" else rounded
             bits_y = bits_y + (estimate_bits(residual, coded, scale_of(index), rate) * mask).sum((1, 2, 3))
             decoded = (rounded + mean) * mask
             if step.anchors:
@@ -275,7 +208,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
         Raises:
             WeightsError: the weights are not in the precision in which symbols are exact.
         """
-        self._check_exact()
+        check_precision(self.parameters())
         gain = self.log_gain(torch.tensor([quality], device=y.device)).exp()
         y_scaled = y.float() * gain
         z = self.h_a(y_scaled).round().double().clamp(-MAX_SYMBOL, MAX_SYMBOL)
@@ -290,20 +223,11 @@ class LatentCodec(ModelMixin, ConfigMixin):
             residual = y_scaled[:, step.start : step.stop] - mean / _ONE
             symbols = residual.round().clamp(-MAX_SYMBOL, MAX_SYMBOL).long()
             if bit_price:
-                symbols = self._cheaper(symbols, residual, indexes, bit_price)
+                symbols = cheaper_symbols(symbols, residual, indexes, self.tables, bit_price)
             parts.append((symbols[coded], indexes[coded]))
             return symbols
 
         return self._symbols(self._run_passes(z, quality, choose), parts)
-
-    def _cheaper(self, symbols: Tensor, residual: Tensor, indexes: Tensor, bit_price: float) -> Tensor:
-        """Symbols moved towards zero, by up to two, where the saved bits are worth the added error."""
-        for _ in range(2):
-            smaller = symbols - symbols.sign()
-            saved = self.tables.bits(symbols, indexes) - self.tables.bits(smaller, indexes)
-            added = (residual - smaller) ** 2 - (residual - symbols) ** 2
-            symbols = torch.where(added < bit_price * saved, smaller, symbols)
-        return symbols
 
     def compress(self, symbols: LatentSymbols) -> bytes:
         """One rANS string of all symbols."""
@@ -359,7 +283,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
                 f"The coded data has {len(payload)} bytes; a latent of {width} x {height} takes {fewest} to "
                 f"{most} at quality {quality}."
             )
-        self._check_exact()
+        check_precision(self.parameters())
         config = self.config
         z_shape = (1, config.hyper_channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
         decoder = SymbolDecoder(self.tables, payload, self._num_symbols(height, width))
@@ -430,7 +354,8 @@ class LatentCodec(ModelMixin, ConfigMixin):
         """y_hat in fixed point, (1, M, H, W); ``code`` gives the symbols of each pass."""
         features = self.h_s.fixed(z_hat, quality)
         base = self.y_scale.fixed(quality)
-        anchors = checkerboard(*features.shape[-2:], device=features.device)
+        height, width = features.shape[-2:]
+        anchors = checkerboard(height, width, device=features.device)
         y_hat = features[:, :0]
         for step in self.context.passes():
             mean, index = self.context.fixed(step, features, y_hat)

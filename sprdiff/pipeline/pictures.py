@@ -5,7 +5,7 @@ PIL image, array (H, W, 3), tensor (3, H, W), or several --as_pictures--> 8-bit 
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from sprdiff.errors import InputImageError, SettingsError
 from sprdiff.images import MAX_PIXELS, load_image, to_tensor
 
-Picture = Image.Image | np.ndarray | Tensor
+Picture: TypeAlias = Image.Image | np.ndarray | Tensor
 OutputType = Literal["pil", "np", "pt"]
 
 _CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}

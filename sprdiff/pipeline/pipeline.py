@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
-from torch import Tensor, nn
-from transformers import Dinov2Model, Dinov2WithRegistersModel
+from torch import Tensor
 
 from sprdiff import bitstream
-from sprdiff.checkpoint.fingerprint import checkpoint_digest, weights_digest
-from sprdiff.checkpoint.loading import Precision, check_device, check_source, load_arguments, part_precisions
-from sprdiff.checkpoint.weights import HubOptions, resolve
-from sprdiff.decoding import DecodingSettings
-from sprdiff.diffusion.denoiser import check_prediction, denoise
+from sprdiff.diffusion.denoiser import denoise
 from sprdiff.encoders.distortion import DistortionEncoder
-from sprdiff.encoders.fusion import FeatureFusion
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
-from sprdiff.encoders.vae import (
-    KLTAutoencoder,
-    decode_latents,
-    encode_latents,
-    latent_stride,
-    vae_features,
-)
-from sprdiff.encoders.zoo import ZooEncoder
-from sprdiff.errors import BitstreamError, SettingsError, WeightsError
+from sprdiff.encoders.vae import decode_latents, encode_latents, latent_stride, vae_features
+from sprdiff.errors import BitstreamError, SettingsError
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
-from sprdiff.latent_codec.codec import LatentCodec, LatentSymbols
+from sprdiff.latent_codec.codec import LatentSymbols
 from sprdiff.layers.tiling import run_tiled
-from sprdiff.metrics.rate import max_bytes as budget_bytes
+from sprdiff.pipeline.checkpoint import CheckpointPipeline
 from sprdiff.pipeline.output import SPRDiffOutput
 from sprdiff.pipeline.pictures import (
     OutputType,
@@ -47,9 +31,8 @@ from sprdiff.pipeline.pictures import (
     as_pictures,
     check_output_type,
 )
-from sprdiff.pipeline.rate_control import best_within, check_budget, fill_budget
+from sprdiff.pipeline.rate_control import best_within, bytes_allowed, check_budget
 from sprdiff.reconstruction.coarse import CoarseReconstruction
-from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.reconstruction.detail import keep_colours
 from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateBreakdown, StreamInfo
 
@@ -57,156 +40,15 @@ from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateB
 COARSE_SHARE = 0.25
 
 
-class SPRDiffPipeline(DiffusionPipeline):
+class SPRDiffPipeline(CheckpointPipeline):
     """The codec of arXiv:2606.01608, in process::
 
         encode: x -> f_vae, f_dist, f_sem -> fusion, g_a -> y -> gain, round -> rANS -> bytes
         decode: bytes -> y_hat -> x_coarse -> semantic tokens, pixel features, latents_hat
                 latents_hat and noise, both conditions -> denoiser, one step -> VAE decoder -> x_hat
 
-    Checkpoints differ in the sizes of the parts, and in the classes of those that can be published networks
-    (:data:`sprdiff.checkpoint.parts.PART_CLASSES`); each is a folder in diffusers' layout.
-
-    Attributes:
-        max_pixels: pictures and streams of more pixels are refused, before anything is allocated for them.
-    Args:
-        vae, distortion_encoder, semantic_encoder: the triple encoder; the VAE and the semantic encoder also
-            serve the decoder.
-        fusion: g_a. latent_codec: entropy coding. coarse: g_s. conditions: dual feature extraction.
-        unet, scheduler: the diffusion model.
-        bit_price: squared error, in quantizer steps, worth one bit when symbols are chosen; 0 rounds to the
-            nearest, which serves the embedded checkpoint best (docs/experiments.md).
-        decoding: as :class:`sprdiff.decoding.DecodingSettings`; what is not named is its default.
-        former_fingerprints: what streams of this checkpoint carried before, each with the fingerprint with
-            which it means the same. An entry for another fingerprint than this one's is of no effect, so a
-            changed configuration does not read old streams wrongly.
+    Arguments, ``from_pretrained``, ``to`` and ``fingerprint`` are those of :class:`CheckpointPipeline`.
     """
-
-    def __init__(
-        self,
-        vae: KLTAutoencoder | AutoencoderKL,
-        distortion_encoder: DistortionEncoder | ZooEncoder,
-        semantic_encoder: Dinov2Model | Dinov2WithRegistersModel,
-        fusion: FeatureFusion,
-        latent_codec: LatentCodec,
-        coarse: CoarseReconstruction,
-        conditions: DualFeatureExtractor,
-        unet: UNet2DConditionModel,
-        scheduler: DDPMScheduler,
-        bit_price: float = 0.0,
-        decoding: Mapping[str, Any] | None = None,
-        former_fingerprints: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__()
-        check_prediction(scheduler)
-        latent_codec.check_sums()
-        self.decoding_settings = DecodingSettings(**(decoding or {}))
-        latest = max(self.decoding_settings.start_timesteps)
-        if latest >= scheduler.config.num_train_timesteps:
-            raise WeightsError(
-                f"The latest start timestep is {latest}, and the scheduler has "
-                f"{scheduler.config.num_train_timesteps}."
-            )
-        self.register_modules(
-            vae=vae,
-            distortion_encoder=distortion_encoder,
-            semantic_encoder=semantic_encoder,
-            fusion=fusion,
-            latent_codec=latent_codec,
-            coarse=coarse,
-            conditions=conditions,
-            unet=unet,
-            scheduler=scheduler,
-        )
-        self.register_to_config(
-            bit_price=bit_price,
-            decoding=asdict(self.decoding_settings),
-            former_fingerprints=dict(former_fingerprints or {}),
-        )
-        for part in self._modules_by_name().values():
-            # Channels last: convolutions on a CPU are a tenth faster so.
-            part.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.max_pixels = bitstream.MAX_PIXELS
-        self._fingerprint: bytes | None = None
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        revision: str | None = None,
-        *,
-        dtype: Precision | Mapping[str, Precision] | None = None,
-        torch_dtype: Precision | Mapping[str, Precision] | None = None,
-        device_map: str | torch.device | None = None,
-        cache_dir: str | os.PathLike | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
-        force_download: bool = False,
-    ) -> SPRDiffPipeline:
-        """The pipeline of a checkpoint; the arguments are those of diffusers, as far as they make sense here.
-
-        Args:
-            pretrained_model_name_or_path: a local folder, or ``owner/name[@revision]`` on the Hugging Face
-                Hub (downloaded and cached).
-            revision: branch, tag or commit on the Hub, where the name before has none.
-            dtype: precision of all parts, for example ``torch.bfloat16`` or ``"float16"``, or of some by
-                name, as ``{"unet": torch.bfloat16}``; float32 by default. The latent codec stays float32, so
-                that every pipeline of a checkpoint reads the same symbols; pictures differ a little.
-            torch_dtype: the older name of ``dtype``.
-            device_map: the device of all parts; ``cpu`` by default.
-            cache_dir, token, local_files_only, force_download: see ``HubOptions``.
-        Raises:
-            SettingsError: an argument is none of those; names it, its value and what is allowed.
-            WeightsError: not found, not complete, pickled, or made of classes that are not this project's.
-        """
-        # 1. Settings
-        precisions = part_precisions(dtype, torch_dtype)
-        device = None if device_map is None else check_device(device_map)
-        named = pretrained_model_name_or_path
-        hub = HubOptions(
-            cache_dir=cache_dir, token=token, local_files_only=local_files_only, force_download=force_download
-        )
-        check_source(named, revision, hub)
-
-        # 2. Parts, and their fingerprint before they are rounded
-        arguments = load_arguments(resolve(named, revision, **hub), named)
-        pipeline = cls(**arguments)
-        if arguments["former_fingerprints"] is None:
-            # Saved before configurations counted: its streams carry the digest of the weights alone.
-            former = weights_digest(pipeline.components).hex()
-            pipeline.register_to_config(former_fingerprints={former: pipeline.fingerprint})
-        pipeline._digest()
-        for name, part in pipeline._modules_by_name().items():
-            # Not part.to, which diffusers' models have replaced by one that warns without a reason.
-            nn.Module.to(part, precisions[name])
-        return pipeline if device is None else pipeline.to(device)
-
-    def to(self, *arguments: Any, **options: Any) -> SPRDiffPipeline:
-        """Moves to a device or a precision, as diffusers' pipelines do; the latent codec stays float32.
-
-        Args:
-            arguments, options: a device, a precision, or both; ``device=`` and ``dtype=``.
-        Raises:
-            SettingsError: there is no such device here, or it cannot decode exactly.
-        """
-        devices = [
-            each for each in (*arguments, options.get("device")) if isinstance(each, str | torch.device)
-        ]
-        for device in devices:
-            check_device(device, "device")
-        self._digest()  # of what the checkpoint holds: it must not change with the precision
-        return super().to(*arguments, **options)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over all that decides symbols and pictures, hexadecimal (``checkpoint.fingerprint``)."""
-        return self._digest().hex()
-
-    @property
-    def readable_fingerprints(self) -> tuple[str, ...]:
-        """Of the streams that this checkpoint reads: its own, then those that it had before."""
-        own = self.fingerprint
-        return (own, *(old for old, new in self.config.former_fingerprints.items() if new == own))
 
     # -- both ways ------------------------------------------------------------------------------------
 
@@ -220,7 +62,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         output_type: OutputType = "pil",
         return_dict: bool = True,
     ) -> SPRDiffOutput | tuple:
-        """Streams and what they decode to: :meth:`encode`, then :meth:`decompress`.
+        """Streams and what they decode to: :meth:`encode`, :meth:`decode_coarse`, :meth:`refine`.
 
         Args:
             image: one picture or several, see :func:`.pictures.as_pictures`; of several, each is coded
@@ -242,9 +84,9 @@ class SPRDiffPipeline(DiffusionPipeline):
         made = []
         for each in images:
             encoded = self.encode(each, target_bpp=target_bpp, quality=quality, max_bytes=max_bytes)
-            decoded = self.decompress(encoded.data)
-            pictures = (as_output(picture, output_type) for picture in (decoded.coarse, decoded.final))
-            made.append((encoded.data, *pictures, decoded.info, encoded.over_budget))
+            coarse = self.decode_coarse(encoded.data)
+            pictures = (as_output(picture, output_type) for picture in (coarse.image, self.refine(coarse)))
+            made.append((encoded.data, *pictures, coarse.info, encoded.over_budget))
 
         # 3. One result, or lists
         values = map(list, zip(*made, strict=True)) if several else made[0]
@@ -287,22 +129,22 @@ class SPRDiffPipeline(DiffusionPipeline):
         # 1. Settings
         check_budget(target_bpp, quality, max_bytes)
         image = as_picture(image, max_pixels=self.max_pixels)
-        if target_bpp is not None:
-            max_bytes = budget_bytes(target_bpp, image.width, image.height)
 
         # 2. Analysis, once for all qualities
         y = self.analyze(image, on_step=on_step) if analysis is None else analysis  # (1, M, H/16, W/16)
 
         # 3. Quantization and entropy coding, for a budget by bisection over quality
-        def code(at: int, extra_price: float = 0.0) -> bytes:
+        def code(at: int, extra_price: float) -> bytes:
             symbols = self.latent_codec.quantize(y, at, self.config.bit_price + extra_price)
             payload = self.latent_codec.compress(symbols)
             return bitstream.pack(at, image.width, image.height, payload, self._digest())
 
+        allowed = None
         if quality is not None:
-            data = code(quality)
+            data = code(quality, 0.0)
         else:
-            quality, data = fill_budget(code, *best_within(code, max_bytes), max_bytes)
+            allowed = bytes_allowed(target_bpp, max_bytes, image.width, image.height)
+            quality, data = best_within(code, allowed)
         return EncodedImage(
             method="sprdiff",
             data=data,
@@ -310,8 +152,8 @@ class SPRDiffPipeline(DiffusionPipeline):
             width=image.width,
             height=image.height,
             settings={"quality": quality},
-            max_bytes=max_bytes,
-            over_budget=max_bytes is not None and len(data) > max_bytes,
+            max_bytes=allowed,
+            over_budget=allowed is not None and len(data) > allowed,
         )
 
     @torch.no_grad()
@@ -392,7 +234,7 @@ class SPRDiffPipeline(DiffusionPipeline):
         generator = torch.Generator().manual_seed(self.decoding_settings.noise_seed)
         noise = torch.randn(shape, generator=generator).to(self.device)
         (x_hat,) = self._run_tiled(
-            lambda *tile: (self._refine_tile(*tile, quality),),
+            lambda x, drawn: (self._refine_tile(x, drawn, quality),),
             [(x_coarse, 1), (noise, stride)],
             [1],
             on_step=on_step,
@@ -466,15 +308,6 @@ class SPRDiffPipeline(DiffusionPipeline):
             bitstream.read_header(data),
             rate=RateBreakdown(header_bytes, z_bytes, len(data) - header_bytes - z_bytes),
         )
-
-    def _modules_by_name(self) -> dict[str, nn.Module]:
-        return {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
-
-    def _digest(self) -> bytes:
-        if self._fingerprint is None:
-            parts = self.components
-            self._fingerprint = checkpoint_digest(weights_digest(parts), parts, self.decoding_settings)
-        return self._fingerprint
 
 
 def _within(on_step: OnStep | None, start: float, stop: float) -> OnStep | None:

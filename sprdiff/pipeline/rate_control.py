@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from sprdiff.budget import check_bpp, check_whole
+from sprdiff.budget import best_quality, check_bpp, check_whole
 from sprdiff.errors import SettingsError
 from sprdiff.layers.quality import MAX_QUALITY
+from sprdiff.metrics.rate import max_bytes as budget_bytes
 
+# Of the logarithm of the size with a step of quality: over all of them it grows some sixtyfold.
+_GROWTH = math.log(60) / MAX_QUALITY
 # Of a budget, and the highest price of a bit at which less is given up than a step of quality brings.
 LEAST_USE = 0.97
 MAX_EXTRA_PRICE = 0.008
+_ONE_OF_THREE = "Give exactly one of target_bpp, quality and max_bytes."
 
 
 def check_budget(target_bpp: float | None, quality: int | None, max_bytes: int | None) -> None:
@@ -21,7 +25,7 @@ def check_budget(target_bpp: float | None, quality: int | None, max_bytes: int |
         SettingsError: names the argument, its value and what is allowed.
     """
     if sum(value is not None for value in (target_bpp, quality, max_bytes)) != 1:
-        raise SettingsError("Give exactly one of target_bpp, quality and max_bytes.")
+        raise SettingsError(_ONE_OF_THREE)
     if target_bpp is not None:
         check_bpp(target_bpp, "target_bpp")
     if quality is not None:
@@ -30,43 +34,40 @@ def check_budget(target_bpp: float | None, quality: int | None, max_bytes: int |
         check_whole(max_bytes, 0, None, "max_bytes")
 
 
-def best_within(code: Callable[[int], bytes], max_bytes: int) -> tuple[int, bytes]:
-    """The highest quality whose stream fits ``max_bytes``, and the stream; quality 0 if none does.
+def bytes_allowed(target_bpp: float | None, max_bytes: int | None, width: int, height: int) -> int:
+    """The budget in bytes, whichever way it is given, for an original of that size in pixels.
 
-    Bisection on real streams, sped up by a guess: over quality the logarithm of the size is almost a
-    straight line, so the first steps go where that line crosses the budget.
+    Raises:
+        SettingsError: it is given in neither way.
     """
-    tried: dict[int, bytes] = {}
+    if target_bpp is not None:
+        return budget_bytes(target_bpp, width, height)
+    if max_bytes is None:
+        raise SettingsError(_ONE_OF_THREE)
+    return max_bytes
 
-    def size(at: int) -> int:
-        if at not in tried:
-            tried[at] = code(at)
-        return len(tried[at])
 
-    low, high = -1, MAX_QUALITY + 1  # low fits, high does not
-    slope, guess = math.log(60) / MAX_QUALITY, MAX_QUALITY // 2
-    while high - low > 1:
-        guess = min(max(guess, low + 1), high - 1)
-        distance = math.log(max_bytes) - math.log(size(guess)) if max_bytes > 0 else -1.0
-        if size(guess) <= max_bytes:
-            low = guess
-        else:
-            high = guess
-        if len(tried) > 6:
-            guess = (low + high) // 2
-        else:
-            guess += math.floor(distance / slope) if distance >= 0 else math.ceil(distance / slope) - 1
-            if guess in tried:
-                guess = low + 1 if guess <= low else high - 1
-    best = max(low, 0)
-    size(best)
-    return best, tried[best]
+def best_within(code: Callable[[int, float], bytes], max_bytes: int) -> tuple[int, bytes]:
+    """The best stream within a budget, and its quality; that of quality 0, which is larger, where none fits.
+
+    Args:
+        code: (quality, bit price) to a stream; see :meth:`LatentCodec.quantize`.
+    """
+    found = best_quality(
+        lambda quality: code(quality, 0.0),
+        max_bytes,
+        lowest=0,
+        highest=MAX_QUALITY,
+        first=MAX_QUALITY // 2,
+        growth=_GROWTH,
+    )
+    return fill_budget(code, *found, max_bytes)
 
 
 def fill_budget(
     code: Callable[[int, float], bytes], quality: int, data: bytes, max_bytes: int
 ) -> tuple[int, bytes]:
-    """What :func:`best_within` found, or the next quality with so many symbols given up that it fits.
+    """What was found, or the next quality with so many symbols given up that it fits.
 
     At a few hundred bytes one step of quality can be worth 4 % of them. Tried only where more than
     1 - ``LEAST_USE`` is left: a symbol that is given up costs more than it saves (docs/experiments.md).
