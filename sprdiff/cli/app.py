@@ -15,10 +15,11 @@ import sprdiff
 from sprdiff.cli import INTERRUPTED, console, texts
 from sprdiff.cli.blind import blind, blind_results
 from sprdiff.cli.coding import compress, decompress, info
+from sprdiff.cli.common import COMMON
 from sprdiff.cli.comparing import compare
 from sprdiff.cli.evaluation import evaluate, plot, report
 from sprdiff.cli.hub import hub
-from sprdiff.cli.options import COMMON, HELP_NAMES, command
+from sprdiff.cli.options import HELP_NAMES, command
 from sprdiff.cli.serve import serve
 from sprdiff.errors import SPRDiffError
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ from sprdiff.types import OnStep
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
-    from sprdiff.types import DecodedImage, EncodedImage
+    from sprdiff.types import DecodedImage, EncodedImage, StreamInfo
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 Work = Callable[["SPRDiffPipeline", Job, OnStep], dict[str, Any]]
@@ -131,11 +132,11 @@ def decompress(
         raise SettingsError("--coarse-only makes no use of --coarse.")
     inputs, output = inputs_and_output(paths, out)
     suffix = f".{picture_format or PictureFormat.png}"
-    options = {"suffixes": PICTURES, "read": {".spr"}, "suffix": suffix, "force": force}
-    jobs = plan_jobs(inputs, output, **options)
+    plan = partial(plan_jobs, inputs, suffixes=PICTURES, read={".spr"}, suffix=suffix, force=force)
+    jobs = plan(output)
     if picture_format is not None and any(job.target.suffix not in ("", suffix) for job in jobs):
         raise SettingsError(f"--format {picture_format} contradicts the name of {jobs[0].target}.")
-    coarse_jobs = [] if coarse is None else plan_jobs(inputs, coarse, **options)
+    coarse_jobs = [] if coarse is None else plan(coarse)
     coarse_targets = {job.source: job.target for job in coarse_jobs}
     finals = {job.target.resolve() for job in jobs}
     for target in coarse_targets.values():
@@ -190,20 +191,25 @@ def info(
             record: dict[str, Any] = {"input": str(path)} | asdict(header)
             if pipeline is None:
                 record["rate_note"] = reason
-            elif any(each.startswith(header.fingerprint) for each in pipeline.readable_fingerprints):
-                record |= asdict(pipeline.inspect(streams[path]))
             else:
-                record["rate_note"] = (
-                    f"the byte split needs the checkpoint {header.fingerprint}, "
-                    f"the loaded one is {pipeline.fingerprint[: len(header.fingerprint)]}"
-                )
-            if symbols_hash:
-                record["symbols_hash"] = pipeline.symbols_hash(streams[path])
+                record |= _byte_split(pipeline, header, streams[path])
+                if symbols_hash:
+                    record["symbols_hash"] = pipeline.symbols_hash(streams[path])
             records.append(record)
     text = "\n\n".join(
         "\n".join(f"{key}: {value}" for key, value in texts.flat(record).items()) for record in records
     )
     console.show(records[0] if len(records) == 1 else {"files": records}, text, as_json=as_json)
+
+
+def _byte_split(pipeline: SPRDiffPipeline, header: StreamInfo, data: bytes) -> dict[str, Any]:
+    """Where the bytes of a stream went, or why that cannot be told."""
+    if any(each.startswith(header.fingerprint) for each in pipeline.readable_fingerprints):
+        return asdict(pipeline.inspect(data))
+    return {
+        "rate_note": f"the byte split needs the checkpoint {header.fingerprint}, "
+        f"the loaded one is {pipeline.fingerprint[: len(header.fingerprint)]}"
+    }
 
 
 def _existing(paths: Sequence[Path]) -> Sequence[Path]:

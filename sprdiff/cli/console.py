@@ -9,27 +9,13 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from sprdiff.cli.common import COMMON
 from sprdiff.types import Progress as ProgressCallback
-
-
-@dataclass
-class State:
-    """Of the command that runs; a process runs one at a time.
-
-    Attributes:
-        quiet: no progress, no warning and no text on stdout.
-    """
-
-    quiet: bool = False
-
-
-state = State()
 
 
 def quiet_libraries() -> None:
@@ -55,8 +41,8 @@ def progress_bar(*, lines_when_piped: bool = False) -> Iterator[ProgressCallback
     """
     console = Console(stderr=True)
     with contextlib.redirect_stdout(sys.stderr):
-        if state.quiet or not console.is_terminal:
-            yield _line_writer() if lines_when_piped and not state.quiet else lambda share, text: None
+        if COMMON.quiet or not console.is_terminal:
+            yield _line_writer() if lines_when_piped and not COMMON.quiet else lambda share, text: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         # Steps may take minutes, and the time left is estimated from those of the last half hour.
@@ -68,7 +54,7 @@ def progress_bar(*, lines_when_piped: bool = False) -> Iterator[ProgressCallback
 
 def warn(message: str) -> None:
     """One line on stderr, which ``--quiet`` leaves out."""
-    if not state.quiet:
+    if not COMMON.quiet:
         print(_one_line(f"warning: {message}"), file=sys.stderr)
 
 
@@ -81,7 +67,7 @@ def show(record: dict[str, Any], text: str, *, as_json: bool) -> None:
     """The result on stdout: the record as one JSON object, or the text, unless ``--quiet`` was asked for."""
     if as_json:
         print(json.dumps(record, allow_nan=False))
-    elif text and not state.quiet:
+    elif text and not COMMON.quiet:
         print(text)
 
 

@@ -99,6 +99,8 @@ def space(
     as_json: Json = False,
 ) -> None:
     """Make or update a Space that serves the page, from this git checkout; what else it held goes."""
+    from huggingface_hub import SpaceHardware
+
     from sprdiff.hub.space import space_files
 
     check_repo_id(repo_id)
@@ -119,7 +121,7 @@ def space(
         repo_type="space",
         replaces=("*",),
         message="The page of SPRDiff",
-        hardware=hardware,
+        hardware=None if hardware is None else SpaceHardware(hardware),
     )
     record |= {"commit": commit.oid, "url": commit.repo_url}
     console.show(record, f"{total} are in {commit.repo_url}, which the Hub builds now.", as_json=as_json)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
 from sprdiff.errors import SettingsError
@@ -30,7 +31,7 @@ class Job:
         """
         if self.source != PIPE:
             return self.source.read_bytes()
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise SettingsError("- reads standard input, and nothing is piped into it.")
         return sys.stdin.buffer.read()
 
@@ -43,8 +44,9 @@ class Job:
 def write_output(target: Path, data: bytes) -> None:
     """The whole file, in a folder that is made where it is missing, or all of it to standard output."""
     if target == PIPE:
-        sys.__stdout__.buffer.write(data)
-        sys.__stdout__.buffer.flush()
+        stdout = _standard_output().buffer
+        stdout.write(data)
+        stdout.flush()
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     write_file(target, data)
@@ -92,7 +94,7 @@ def plan_jobs(
     if output == "-":
         if several:
             raise SettingsError(f"Standard output takes one file; there are {len(sources)}.")
-        if sys.stdout.isatty():
+        if _standard_output().isatty():
             raise SettingsError("- writes to standard output, a terminal here; name a file, or pipe it on.")
         return [Job(sources[0], PIPE)]
     out, suffix = Path(output), suffix or suffixes[0]
@@ -123,6 +125,17 @@ def check_new(targets: Sequence[Path], force: bool) -> None:
     if there:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise SettingsError(f"{there[0]} exists{more}; --force overwrites.")
+
+
+def _standard_output() -> TextIOWrapper:
+    """That of the process, wherever ``sys.stdout`` leads just now.
+
+    Raises:
+        SettingsError: it is closed.
+    """
+    if sys.__stdout__ is None:
+        raise SettingsError("- writes to standard output, which is closed.")
+    return sys.__stdout__
 
 
 def _sources(path: Path, read: Collection[str]) -> list[Path]:

@@ -7,7 +7,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ import typer
 import sprdiff
 from sprdiff.checkpoint.weights import default_checkpoint, locate
 from sprdiff.cli import console
+from sprdiff.cli.common import COMMON, Common
 from sprdiff.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -39,19 +39,6 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what exist
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
-@dataclass
-class Common:
-    """What every command takes beside its own options."""
-
-    quiet: bool = False
-    verbose: bool = False
-    threads: int | None = None
-    device: str | None = None
-
-
-COMMON = Common()
-"""Of the command that runs; a process runs one at a time."""
-
 _ANNOTATIONS: dict[str, Any] = {
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")],
     "verbose": Annotated[
@@ -70,7 +57,6 @@ def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
     def wrapper(**arguments: Any) -> int | None:
         for name in _ANNOTATIONS:
             setattr(COMMON, name, arguments.pop(name))
-        console.state.quiet = COMMON.quiet
         if not COMMON.verbose:
             console.quiet_libraries()
         if COMMON.threads is not None:
@@ -85,7 +71,10 @@ def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
         )
         for name, annotation in _ANNOTATIONS.items()
     ]
-    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])
+    # mypy: functions have no such attribute; inspect, and with it typer, reads it.
+    wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), *added]
+    )
     return wrapper
 
 
@@ -144,7 +133,7 @@ def _leave_out_libraries() -> None:
     encoder), compressai (the entropy coder; it brings torchvision and torch_geometric).
     """
     # For 4-bit weights: a second, and warnings of missing kernels. None stands for "not installed".
-    sys.modules.setdefault("bitsandbytes", None)
+    sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]  # typeshed leaves None out
 
 
 def _set_threads(threads: int) -> None:

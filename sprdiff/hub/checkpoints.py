@@ -17,7 +17,7 @@ from sprdiff.checkpoint.weights import CHECKPOINT_FILES, parse_hub_id
 from sprdiff.errors import HubError, WeightsError
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import CommitInfo, HfApi, SpaceHardware
 
     from sprdiff.pipeline import SPRDiffPipeline
 
@@ -63,12 +63,9 @@ def check_card(text: str) -> None:
     except (ValueError, YAMLError) as error:
         raise HubError(f"The metadata of the model card (README.md) cannot be read: {error}") from error
     there = {
-        "license": data.license,
-        "library_name": data.library_name,
-        "pipeline_tag": data.pipeline_tag,
-        "datasets": data.datasets,
-        "the tag arxiv:": any(str(tag).startswith("arxiv:") for tag in data.tags or ()),
-        "model-index": data.eval_results,
+        **{name: data.get(name) for name in ("license", "library_name", "pipeline_tag", "datasets")},
+        "the tag arxiv:": any(str(tag).startswith("arxiv:") for tag in data.get("tags", ())),
+        "model-index": data.get("eval_results"),
         'an example with from_pretrained("...")': _EXAMPLE.search(text),
     }
     missing = [name for name, value in there.items() if not value]
@@ -102,7 +99,7 @@ def upload(
     message: str,
     private: bool = False,
     revision: str | None = None,
-    hardware: str | None = None,
+    hardware: SpaceHardware | None = None,
 ) -> CommitInfo:
     """The commit that put the files into the repository, which is made where it is missing.
 
@@ -187,16 +184,20 @@ def describe(pipeline: SPRDiffPipeline, folder: Path) -> dict[str, Any]:
     return {"fingerprint": pipeline.fingerprint, "num_bytes": num_bytes(folder), "parts": parts}
 
 
-def _prepare(api: HfApi, repo_id: str, repo_type: str, private: bool, hardware: str | None) -> None:
+def _prepare(api: HfApi, repo_id: str, repo_type: str, private: bool, hardware: SpaceHardware | None) -> None:
     """Makes the repository, or checks that the one that exists is as it is wanted."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
         info = api.repo_info(repo_id, repo_type=repo_type)
     except RepositoryNotFoundError:
-        options = {"space_sdk": "gradio", "space_hardware": hardware} if repo_type == "space" else {}
-        # None is not False: it leaves the choice to the settings of an organization.
-        api.create_repo(repo_id, repo_type=repo_type, private=private or None, **options)
+        api.create_repo(
+            repo_id,
+            repo_type=repo_type,
+            private=private or None,  # not False: None leaves the choice to the settings of an organization
+            space_sdk="gradio" if repo_type == "space" else None,
+            space_hardware=hardware,
+        )
         return
     if private and not info.private:
         raise HubError(
