@@ -41,7 +41,7 @@ def test_pictures_are_decoded_as_they_are_needed(photos, tmp_path, monkeypatch):
         decoded.append(path.name)
         return load_image(path)
 
-    monkeypatch.setattr("sprdiff.training.data.load_image", remembering)
+    monkeypatch.setattr("sprdiff.training.data.photographs.load_image", remembering)
     (tmp_path / "a" / "b").mkdir(parents=True)
     for i in range(3):
         make_photo(96, 80, i).save(tmp_path / "a" / f"{i}.png")
