@@ -13,7 +13,7 @@ from sprdiff.ui import handlers, texts
 from sprdiff.ui.compare_tab import DEFAULT_BPP, LEARNED_CHOICES, baseline_choices
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.jobs import turn
-from sprdiff.ui.panels import METRIC_IDS
+from sprdiff.ui.records import METRIC_IDS, SPRDIFF_METHODS
 from sprdiff.ui.sessions import file_stem
 
 API_SESSION = "/api"
@@ -22,13 +22,14 @@ API_SESSION = "/api"
 
 def build_api(desk: Desk) -> None:
     """Registers the endpoints; nothing of it is seen on the page."""
-    methods = [*handlers.SPRDIFF_METHODS, *(method for _, method in baseline_choices())]
+    methods = [*SPRDIFF_METHODS, *(method for _, method in baseline_choices())]
     with gr.Column(visible=False):
         image = gr.File(label="Image")
         stream = gr.File(label="Stream (.spr)")
         target_bpp = gr.Number(DEFAULT_BPP, label="Target in bits per pixel", minimum=0, maximum=24)
         # Not the learned ones: they would make every call wait for their weights.
-        ready = [method for method in methods if method not in dict(map(reversed, LEARNED_CHOICES))]
+        learned = {method for _, method in LEARNED_CHOICES}
+        ready = [method for method in methods if method not in learned]
         chosen = gr.CheckboxGroup(methods, value=ready, label="Methods")
         out_stream = gr.File(label="Stream (.spr)")
         out_coarse = gr.File(label="Coarse picture (PNG)")
@@ -104,7 +105,8 @@ def compress_file(
     """
     from sprdiff.metrics.rate import bpp
 
-    image = desk.read_picture(_given(path))
+    path = _given(path)
+    image = desk.read_picture(path)
     with desk.model.use(report) as pipeline:
         encoded = pipeline.encode(
             image, target_bpp=handlers.check_target(target_bpp), on_step=lambda share: report(share, "")
@@ -136,12 +138,12 @@ def decompress_file(desk: Desk, path: str | None, report: Progress) -> tuple[str
 
     data = Path(_given(path)).read_bytes()
     with desk.model.use(report) as pipeline:
-        decoded = pipeline.decompress(data, on_step=lambda share: report(share, ""))
+        decoded = pipeline.decode_coarse(data, on_step=lambda share: report(share, ""))
+        final = pipeline.refine(decoded, on_step=lambda share: report(share, ""))
     folder = desk.scratch.answer_folder()
-    coarse, final = folder / "coarse.png", folder / "final.png"
-    save_png(decoded.coarse, coarse)
-    save_png(decoded.final, final)
-    return str(coarse), str(final), asdict(decoded.info)
+    save_png(decoded.image, folder / "coarse.png")
+    save_png(final, folder / "final.png")
+    return str(folder / "coarse.png"), str(folder / "final.png"), asdict(decoded.info)
 
 
 def compare_file(
@@ -156,7 +158,8 @@ def compare_file(
     """
     from sprdiff.comparison.folder import write_comparison
 
-    image = desk.read_picture(_given(path))
+    path = _given(path)
+    image = desk.read_picture(path)
     pipeline = desk.model.get()
     folder = desk.scratch.answer_folder()
     record = write_comparison(

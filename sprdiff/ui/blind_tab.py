@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from sprdiff.ui.sessions import Finished, Session, file_data
 
 if TYPE_CHECKING:
     from sprdiff.blind.study import StudyPicture
+    from sprdiff.blind.trials import Trial
 
 ROUNDS = 8
 """Random orders of one study, so that a visitor who starts again seldom gets the same."""
@@ -104,24 +107,14 @@ def keep_votes(session: Session, taken: Any, folder: Path) -> None:
     """
     from sprdiff.blind.votes import Vote, json_line
 
-    if session.study is None or not isinstance(taken, dict):
+    if session.study is None:
         return
     study, rounds = session.study
-    number, answers, run = taken.get("round"), taken.get("answers"), taken.get("run")
-    fits = (
-        taken.get("study") == study
-        and type(number) is int
-        and 0 <= number < len(rounds)
-        and isinstance(answers, list)
-        and len(answers) == len(rounds[number])
-        and all(answer in ("left", "right") for answer in answers)
-        and isinstance(run, str)
-        and len(run) == 16
-        and all(digit in "0123456789abcdef" for digit in run)
-    )
-    if not fits:
+    answered = _answered(taken, study, rounds)
+    if answered is None:
         return
-    names = sorted({trial.picture for trials in rounds for trial in trials})
+    run, trials, answers = answered
+    names = sorted({trial.picture for each in rounds for trial in each})
     lines = [
         json_line(
             Vote(
@@ -134,7 +127,25 @@ def keep_votes(session: Session, taken: Any, folder: Path) -> None:
                 getattr(trial, answer),
             )
         )
-        for place, (trial, answer) in enumerate(zip(rounds[number], answers, strict=True), 1)
+        for place, (trial, answer) in enumerate(zip(trials, answers, strict=True), 1)
     ]
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / f"{study}-{run}.jsonl", "".join(lines))
+
+
+def _answered(
+    taken: Any, study: str, rounds: Sequence[list[Trial]]
+) -> tuple[str, list[Trial], list[str]] | None:
+    """Run, trials and answers in what a browser sent; None where they are not those of the study."""
+    if not isinstance(taken, dict) or taken.get("study") != study:
+        return None
+    run, number, answers = taken.get("run"), taken.get("round"), taken.get("answers")
+    if not isinstance(run, str) or not re.fullmatch("[0-9a-f]{16}", run):
+        return None
+    if type(number) is not int or not 0 <= number < len(rounds):
+        return None
+    if not isinstance(answers, list) or len(answers) != len(rounds[number]):
+        return None
+    if any(answer not in ("left", "right") for answer in answers):
+        return None
+    return run, rounds[number], answers

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.ui import texts
-from sprdiff.ui.desk import SPRDIFF_METHODS, Missing, Picture, StreamDetail
 from sprdiff.ui.panels import (
     byte_strip,
     bytes_text,
@@ -18,6 +17,7 @@ from sprdiff.ui.panels import (
     viewer_value,
     without_waiting,
 )
+from sprdiff.ui.records import SPRDIFF_METHODS, Missing, Picture, StreamDetail
 from sprdiff.ui.sessions import Finished, Session, file_stem, original_stem
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from PIL import Image
 from sprdiff.checkpoint.bundled import bundled
 from sprdiff.errors import SettingsError
 from sprdiff.ui import handlers, parts, texts
-from sprdiff.ui.desk import Desk, Picture
+from sprdiff.ui.desk import Desk
+from sprdiff.ui.records import Picture
 from sprdiff.ui.sessions import Session
 from sprdiff.ui.takeaway import make_figure, make_flicker
 
@@ -280,7 +281,9 @@ def examples_html(folder: Path) -> str:
             thumbnail = image.convert("RGB")
         side = min(thumbnail.size)
         left, top = (thumbnail.width - side) // 2, (thumbnail.height - side) // 2
-        thumbnail = thumbnail.crop((left, top, left + side, top + side)).resize((128, 128), Image.LANCZOS)
+        thumbnail = thumbnail.crop((left, top, left + side, top + side)).resize(
+            (128, 128), Image.Resampling.LANCZOS
+        )
         buffer = io.BytesIO()
         thumbnail.save(buffer, "JPEG", quality=85)
         source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 from sprdiff.bitstream import MAX_PIXELS
 from sprdiff.errors import SPRDiffError
 from sprdiff.metrics import METRICS
-from sprdiff.types import Progress, RateBreakdown
+from sprdiff.types import Progress
 from sprdiff.ui import texts
 from sprdiff.ui.jobs import Line, turn
 from sprdiff.ui.model import BackgroundModel, Checkpoint, Models
-from sprdiff.ui.panels import METRIC_IDS
+from sprdiff.ui.records import METRIC_IDS, SPRDIFF_METHODS, Missing, StreamDetail, Unfinished
 from sprdiff.ui.scratch import Scratch
 from sprdiff.ui.sessions import Sessions
 from sprdiff.ui.weights import MetricWeights
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
     from sprdiff.comparison.compare import MethodResult
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPRDIFF_METHODS = ("sprdiff-coarse", "sprdiff-final")
 DETAILED = "sprdiff-final"
 """Of this method's stream the page shows where the bits went."""
 
@@ -47,44 +45,6 @@ READERS = 2
 CACHED_COMPARISONS = 16
 CACHED_PIXELS = 60_000_000
 """Of all cached pictures together: 180 MB."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The chosen photograph as it was uploaded; ``path`` is what gradio stored, checked."""
-
-    path: str
-    name: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class StreamDetail:
-    """Where the bytes of one SPRDiff stream went.
-
-    Attributes:
-        rate: the byte split.
-        bits: (H, W) float64, bits of each block of 16 x 16 pixels; None if they are not known yet.
-    """
-
-    rate: RateBreakdown | None
-    bits: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A method's picture before all of its metrics are there; its result follows."""
-
-    result: MethodResult
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A method without a result, and the reason."""
-
-    method: str
-    reason: str
 
 
 @dataclass(frozen=True)

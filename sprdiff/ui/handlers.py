@@ -23,24 +23,23 @@ from sprdiff.errors import BitstreamError, SettingsError, SPRDiffError, WeightsE
 from sprdiff.types import Progress
 from sprdiff.ui import texts
 from sprdiff.ui.board import Board, missing_text
-from sprdiff.ui.desk import (
-    SPRDIFF_METHODS,
-    Desk,
-    Missing,
-    Picture,
-    StreamDetail,
-    Unfinished,
-    comparison_key,
-)
+from sprdiff.ui.desk import Desk, comparison_key
 from sprdiff.ui.jobs import Step, follow
 from sprdiff.ui.panels import (
-    METRIC_IDS,
     bpp_text,
     byte_strip,
     bytes_text,
     original_panel,
     plain_panel,
     viewer_value,
+)
+from sprdiff.ui.records import (
+    METRIC_IDS,
+    SPRDIFF_METHODS,
+    Missing,
+    Picture,
+    StreamDetail,
+    Unfinished,
 )
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 

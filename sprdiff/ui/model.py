@@ -29,12 +29,14 @@ RESERVED_BYTES = 2_000_000_000
 LOADING_FACTOR = 2
 """Memory that loading takes, in sizes of the checkpoint's files."""
 
+Phase = Literal["waiting", "fetching", "loading", "ready", "failed"]
+
 
 @dataclass(frozen=True)
 class ModelState:
     """What the page says about the model; ``detail`` is its fingerprint or the reason it failed."""
 
-    phase: Literal["waiting", "fetching", "loading", "ready", "failed"]
+    phase: Phase
     name: str
     detail: str = ""
 
@@ -195,7 +197,7 @@ class BackgroundModel:
             # Whatever it was, the first run raises it again.
             logger.exception("warming up failed")
 
-    def _set(self, phase: str, detail: str = "") -> None:
+    def _set(self, phase: Phase, detail: str = "") -> None:
         self._state = ModelState(phase, self._state.name, detail)
         self._changed.notify_all()
 

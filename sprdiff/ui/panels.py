@@ -8,25 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from sprdiff.metrics import METRICS
 from sprdiff.ui import texts
+from sprdiff.ui.records import METRIC_IDS, PANEL_METRIC_IDS, StreamDetail
 
 if TYPE_CHECKING:
     import numpy as np
 
     from sprdiff.comparison.compare import MethodResult
     from sprdiff.metrics import MetricValue
-    from sprdiff.ui.desk import StreamDetail
 
 NO_VALUE = "–"
 WAITING = "…"
 BLOCK = 16
 """Side of the blocks that bits are counted for, in pixels."""
-
-
-METRIC_IDS = tuple(texts.METRICS)
-"""The metrics of the page, in the order of its columns."""
-
-PANEL_METRIC_IDS = tuple(metric for metric in METRIC_IDS if metric not in texts.TABLE_ONLY)
-"""Those beside the pictures."""
 
 
 def bytes_text(num_bytes: int) -> str:
@@ -59,7 +52,7 @@ def metric_cells(
     metrics: Mapping[str, MetricValue], *, ids: Sequence[str] = METRIC_IDS, waiting: bool = False
 ) -> list[dict[str, Any]]:
     """One cell per column: its text, or a dash and the reason, or dots where a number is waited for."""
-    cells = []
+    cells: list[dict[str, Any]] = []
     for metric_id in ids:
         value = metrics.get(metric_id)
         if value is None and waiting:

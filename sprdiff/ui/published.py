@@ -15,7 +15,7 @@ from sprdiff.checkpoint.bundled import bundled
 from sprdiff.ui import texts
 
 if TYPE_CHECKING:
-    from sprdiff.evaluation.curves import Curve
+    from sprdiff.evaluation.curves import Curve, Source
 
 RESULTS = bundled("assets/results")
 """Means measured with the embedded checkpoint, one file a data set, written by ``python -m sprdiff plot``."""
@@ -54,7 +54,11 @@ def data_set(name: str, results: Path) -> dict[str, Any]:
     curves = []
     if results.is_file():
         curves += [_measured(curve) for curve in measured_curves(dict([read_summary(results)]))]
-    curves += [_published(curve, entry) for curve, entry in zip(published_curves(name), entries, strict=True)]
+    curves += [
+        _published(curve, curve.source, entry)
+        for curve, entry in zip(published_curves(name), entries, strict=True)
+        if curve.source is not None
+    ]
     columns = [
         {
             "id": axis.id,
@@ -87,7 +91,7 @@ def _measured(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _published(curve: Curve, entry: dict[str, Any]) -> dict[str, Any]:
+def _published(curve: Curve, named: Source, entry: dict[str, Any]) -> dict[str, Any]:
     source = entry["source"]
     links = {"paper": source.get("paper"), "data": source.get("figure_url", source["url"])}
     if links["paper"] is None and links["data"] != source["url"]:
@@ -97,11 +101,11 @@ def _published(curve: Curve, entry: dict[str, Any]) -> dict[str, Any]:
         "kind": entry["kind"],
         "measured": False,
         "source": {
-            "number": curve.source.number,
-            "name": curve.source.name,
+            "number": named.number,
+            "name": named.name,
             "title": source["title"],
-            "how": curve.source.how,
-            "remark": curve.source.remark,
+            "how": named.how,
+            "remark": named.remark,
             "links": [[word, url] for word, url in links.items() if url],
         },
     }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-try:
+if sys.platform != "win32":  # it cannot be told there whether a folder's server still runs
     import fcntl
-except ImportError:  # Windows: it cannot be told there whether a folder's server still runs
-    fcntl = None
 
 PREFIX = "sprdiff-server-"
 _LOCK = ".alive"
@@ -32,7 +31,7 @@ class Scratch:
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         # Locked before it has the name that others look for.
         self._alive = (self.folder / f"{_LOCK}.new").open("w")
-        if fcntl is not None:
+        if sys.platform != "win32":
             fcntl.flock(self._alive, fcntl.LOCK_EX)
         (self.folder / f"{_LOCK}.new").rename(self.folder / _LOCK)
         self._lock = threading.Lock()
@@ -59,7 +58,7 @@ class Scratch:
 
 def remove_abandoned() -> None:
     """Remove the folders of servers that are gone, by ``kill -9`` or because the machine went down."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return
     for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{_LOCK}"):
         try:

@@ -10,16 +10,17 @@ from sprdiff.errors import SettingsError
 from sprdiff.types import Progress
 from sprdiff.ui import texts
 from sprdiff.ui.board import missing_text
-from sprdiff.ui.desk import SPRDIFF_METHODS, Desk, Missing, Picture, StreamDetail, Unfinished
+from sprdiff.ui.desk import Desk
 from sprdiff.ui.handlers import Shown, status_html
 from sprdiff.ui.jobs import Step, follow
-from sprdiff.ui.panels import (
+from sprdiff.ui.panels import bpp_text, bytes_text, metric_cells, metric_columns, scale_text
+from sprdiff.ui.records import (
     PANEL_METRIC_IDS,
-    bpp_text,
-    bytes_text,
-    metric_cells,
-    metric_columns,
-    scale_text,
+    SPRDIFF_METHODS,
+    Missing,
+    Picture,
+    StreamDetail,
+    Unfinished,
 )
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 

@@ -9,7 +9,8 @@ import gradio as gr
 
 from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.compare_tab import methods_control
-from sprdiff.ui.desk import Desk, Picture
+from sprdiff.ui.desk import Desk
+from sprdiff.ui.records import Picture
 from sprdiff.ui.sweep import run_sweep
 
 
