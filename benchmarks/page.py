@@ -11,25 +11,25 @@ three widths, light and dark.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+
+import browser  # noqa: E402
 
 from sprdiff.ui import texts  # noqa: E402
 
@@ -37,6 +37,7 @@ LIMITS = {
     "interactive_seconds": 12.0,
     "coarse_seconds": 2.5,
     "all_panels_seconds": 15.0,
+    "all_numbers_seconds": 12.0,
     "cached_seconds": 0.3,
 }
 """What the project promises for 768 x 512 on two cores."""
@@ -45,14 +46,15 @@ LABELS = {
     "model_seconds": "from `python app.py` to the model being ready",
     "coarse_seconds": "from Compare to the coarse picture",
     "final_seconds": "from Compare to the final picture",
-    "all_panels_seconds": "from Compare to the last of all panels",
+    "all_panels_seconds": "from Compare to the last of all pictures",
+    "all_numbers_seconds": "from Compare to the last number",
     "cached_seconds": "the same setting again",
 }
 SHOT_WIDTHS = ((390, 844), (1280, 900), (2560, 1440))
-TABS = ("Compare", "Sweep", "Decode", "Published", "How it works")
-READY = "#viewer .v-card:not(.v-pending)"
-# Each look costs the same two cores a few milliseconds.
-POLL_SECONDS = 0.05
+THEMES = ("light", "dark")
+TABS = ("Compare", "Sweep", "Decode", "Blind test", "Published", "How it works")
+SWEEP_POINTS = "#sweep-chart .c-mark"
+wait = partial(browser.wait, seconds=180)
 
 
 def main() -> None:
@@ -68,34 +70,36 @@ def main() -> None:
 
 def measure(image: Path, shots: Path | None) -> dict:
     """The waits in seconds, and the panels that were waited for."""
-    with browser() as driver, server() as (url, started):
-        result = {"image": image.name}
+    with browser.chromium() as driver, server() as (url, started):
+        browser.resize(driver, 1280, 900)
+        page = browser.Page(driver, url)
+        result: dict[str, Any] = {"image": image.name}
         while True:
             try:
                 driver.get(url)
                 break
             except WebDriverException:  # nobody listens yet
-                time.sleep(POLL_SECONDS)
-        wait(lambda: _is_ready(driver), "the page")
+                time.sleep(browser.POLL_SECONDS)
+        wait(lambda: _takes_input(page), "the page")
         result["interactive_seconds"] = time.monotonic() - started
-        wait(lambda: texts.MODEL_READY in driver.find_element(By.ID, "model-state").text, "the model")
+        wait(lambda: texts.MODEL_READY in page.model_state(), "the model")
         result["model_seconds"] = time.monotonic() - started
-        driver.find_element(By.CSS_SELECTOR, "#picture-picker input[type=file]").send_keys(str(image))
-        title = "return document.querySelector('#viewer h2')?.textContent"
-        wait(lambda: driver.execute_script(title) == image.name and _panels(driver) == ["original"], "upload")
-        begun = _press_compare(driver)
-        wait(lambda: "sprdiff-coarse" in _panels(driver), "the coarse picture")
+        page.choose(image)
+        begun = page.press_compare()
+        wait(lambda: "sprdiff-coarse" in page.panels(), "the coarse picture")
         result["coarse_seconds"] = time.monotonic() - begun
-        wait(lambda: "sprdiff-final" in _panels(driver), "the final picture")
+        wait(lambda: "sprdiff-final" in page.panels(), "the final picture")
         result["final_seconds"] = time.monotonic() - begun
-        wait(lambda: driver.find_element(By.ID, "run").is_enabled(), "all panels")
+        wait(lambda: not page.count("#viewer .v-pending"), "all panels")
         result["all_panels_seconds"] = time.monotonic() - begun
-        result["panels"] = _panels(driver)
-        begun = _press_compare(driver)
-        wait(lambda: texts.CACHED in driver.execute_script("return document.body.innerText"), "the cache")
+        wait(page.idle, "the last number")
+        result["all_numbers_seconds"] = time.monotonic() - begun
+        result["panels"] = page.panels()
+        begun = page.press_compare()
+        wait(lambda: texts.CACHED in page.find("#status").text, "the cache")
         result["cached_seconds"] = time.monotonic() - begun
         if shots is not None:
-            take_shots(driver, url, shots)
+            take_shots(page, shots)
     return result
 
 
@@ -119,66 +123,33 @@ def server() -> Iterator[tuple[str, float]]:
         process.wait()
 
 
-@contextmanager
-def browser() -> Iterator[Chrome]:
-    """Headless Chromium with a profile of its own."""
-    options = ChromeOptions()
-    options.binary_location = shutil.which("chromium") or sys.exit("chromium is not installed")
-    with tempfile.TemporaryDirectory() as profile:
-        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        driver = Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        try:
-            resize(driver, 1280, 900)
-            yield driver
-        finally:
-            driver.quit()
-
-
-def wait(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
-    """Until ``condition`` holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"Waited {seconds:g} s in vain for {what}.")
-        time.sleep(POLL_SECONDS)
-
-
-def resize(driver: Chrome, width: int, height: int) -> None:
-    """The size of the page, which may be smaller than a window can be."""
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def take_shots(driver: Chrome, url: str, folder: Path) -> None:
-    """Every tab at three widths, light and dark, as they are after a comparison."""
+def take_shots(page: browser.Page, folder: Path) -> None:
+    """The whole of every tab at three widths, light and dark, after a comparison, a sweep and a decode."""
     folder.mkdir(parents=True, exist_ok=True)
-    for theme in ("light", "dark"):
+    stream = folder / "shown.spr"
+    stream.write_bytes(page.fetch(page.run("return document.querySelector('#viewer .v-links a').href")))
+    page.tab("Decode")
+    page.upload("#stream-picker", stream)
+    wait(lambda: page.count("#decode-viewer .v-card:not(.v-pending)") == 2, "the decoded pictures")
+    page.tab("Sweep")
+    page.find("#sweep-run").click()
+    wait(lambda: page.count(SWEEP_POINTS) and page.find("#sweep-run").is_enabled(), "the sweep", seconds=600)
+    for theme in THEMES:
         for width, height in SHOT_WIDTHS:
-            resize(driver, width, height)
-            driver.execute_script("document.body.classList.toggle('dark', arguments[0])", theme == "dark")
+            browser.resize(page.driver, width, height, mobile=width < 500)
+            page.run("document.body.classList.toggle('dark', arguments[0])", theme == "dark")
+            page.run("document.dispatchEvent(new Event('sprdiff-theme'))")
             for tab in TABS:
-                driver.find_element(By.XPATH, f"//button[@role='tab'][normalize-space()='{tab}']").click()
-                time.sleep(0.6)
-                driver.save_screenshot(str(folder / f"{tab.lower().replace(' ', '-')}-{width}-{theme}.png"))
+                page.tab(tab)
+                time.sleep(1)  # pictures and curves are placed
+                shot = page.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+                name = f"{tab.lower().replace(' ', '-')}-{width}-{theme}.png"
+                (folder / name).write_bytes(base64.b64decode(shot["data"]))
 
 
-def _is_ready(driver: Chrome) -> bool:
+def _takes_input(page: browser.Page) -> bool:
     button = "const run = document.querySelector('#run'); return !!run && !run.disabled && !!run.offsetParent"
-    return bool(driver.execute_script(button) and _panels(driver))
-
-
-def _press_compare(driver: Chrome) -> float:
-    button = driver.find_element(By.ID, "run")
-    begun = time.monotonic()
-    button.click()
-    return begun
-
-
-def _panels(driver: Chrome) -> list[str]:
-    return driver.execute_script(
-        "return [...document.querySelectorAll(arguments[0])].map(card => card.dataset.panel)", READY
-    )
+    return bool(page.run(button) and page.panels())
 
 
 def as_table(result: dict) -> str:

@@ -13,6 +13,9 @@ from PIL import Image, ImageDraw, ImageFilter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from browser import Page
+    from selenium.webdriver import Chrome
+
     from sprdiff.pipeline import SPRDiffPipeline
     from sprdiff.ui.desk import Desk
     from sprdiff.ui.sessions import Session
@@ -135,3 +138,54 @@ def picture(photo, desk, session, tmp_path):
 
     photo.save(tmp_path / "a photo.png")
     return handlers.show_picture(desk, session, str(tmp_path / "a photo.png"), "a photo.png")[0]
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[Chrome]:
+    """One Chromium for all tests of a page; skips where it is not installed."""
+    from browser import CHROMEDRIVER, CHROMIUM, chromium
+
+    if not (CHROMIUM and CHROMEDRIVER):
+        pytest.skip("chromium and chromedriver are not installed")
+    with chromium(logs=True) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def page_url() -> Iterator[str]:
+    """The address of one page for all tests, with the stand-in for the model."""
+    from fakes import FakePipeline
+
+    from sprdiff.ui import build_app, launch_options
+
+    app = build_app(lambda: FakePipeline(seconds=0.3), model_name="stand-in")
+    _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield address
+    app.close()
+
+
+@pytest.fixture
+def page(driver, page_url) -> Iterator[Page]:
+    """The page, newly opened; fails where the browser's console has an error at the end."""
+    from browser import Page, prefer, resize
+
+    driver.get("about:blank")  # leaving a page may abort what it still waits for
+    driver.get_log("browser")
+    resize(driver, 1280, 900)
+    prefer(driver, "")
+    yield Page(driver, page_url).open()
+    problems = [line for line in driver.get_log("browser") if line["level"] == "SEVERE"]
+    assert not problems, problems
+
+
+@pytest.fixture(scope="session")
+def page_photo() -> Image.Image:
+    """The photograph that is compared on the page, 360 x 240, RGB."""
+    return make_photo(360, 240)
+
+
+@pytest.fixture
+def photo_file(page_photo, tmp_path) -> Path:
+    """The same as a file."""
+    page_photo.save(tmp_path / "a photo.png")
+    return tmp_path / "a photo.png"

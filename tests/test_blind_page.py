@@ -6,20 +6,18 @@ import base64
 import io
 import json
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from browser import axe_violations, prefer, resize, wait
 from conftest import make_photo
 from fakes import FakePipeline
 from PIL import Image
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
 from sprdiff.blind import results
@@ -29,14 +27,6 @@ from sprdiff.methods import METHODS
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-if not (CHROMIUM and CHROMEDRIVER):
-    pytest.skip("chromium and chromedriver are not installed", allow_module_level=True)
-
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1280,900"
-)
 CHOSEN = ["sprdiff-coarse", "jpeg", "avif"]
 AXE = os.environ.get("SPRDIFF_AXE", "")
 
@@ -58,14 +48,8 @@ class Study:
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, condition: Callable[[], Any], what: str) -> None:
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end, f"waited 20 s in vain for {what}"
-            time.sleep(0.03)
-
     def ready(self) -> None:
-        self.wait(lambda: self.run("return document.querySelector('.blind.ready') !== null"), "the pictures")
+        wait(lambda: self.run("return document.querySelector('.blind.ready') !== null"), "the pictures")
 
     def press(self, *keys: str) -> None:
         ActionChains(self.driver).send_keys(*keys).perform()
@@ -101,15 +85,6 @@ class Study:
             }))"""
         return self.run(script)
 
-    def violations(self) -> list:
-        self.run(Path(AXE).read_text(encoding="utf-8"))
-        return self.driver.execute_async_script(
-            """const done = arguments[0];
-            axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(r =>
-              done(r.violations.map(
-                v => [v.id, v.nodes.map(n => n.html.slice(0, 160) + n.failureSummary)])))"""
-        )
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
@@ -128,23 +103,11 @@ def folder(tmp_path_factory) -> Path:
     return folder / "out"
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(CHROMEDRIVER))
-    driver.set_script_timeout(20)
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def study(driver, folder) -> Iterator[Study]:
+    driver.get("about:blank")  # what another page still says belongs to that page
     look(driver, 1280, "light")
+    driver.get_log("browser")
     driver.get_log("performance")
     yield Study(driver, folder).open(forget=True)
     assert driver.get_log("browser") == []
@@ -156,10 +119,8 @@ def study(driver, folder) -> Iterator[Study]:
 
 
 def look(driver: Chrome, width: int, scheme: str) -> None:
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    resize(driver, width, 844, mobile=width < 500)
+    prefer(driver, scheme)
 
 
 def test_a_whole_study_by_keyboard_with_a_reload_on_the_way(study, tmp_path):
@@ -176,7 +137,7 @@ def test_a_whole_study_by_keyboard_with_a_reload_on_the_way(study, tmp_path):
             assert study.state() == before and study.count() == "7 of 10"
         study.answer(key)
         trials = study.key["rounds"][study.state()["round"]]
-    study.wait(lambda: "Thank you" in study.text(), "the result")
+    wait(lambda: "Thank you" in study.text(), "the result")
 
     link = study.driver.find_element(By.LINK_TEXT, "Answers as CSV")
     file = tmp_path / link.get_attribute("download")
@@ -207,7 +168,7 @@ def test_a_whole_study_by_keyboard_with_a_reload_on_the_way(study, tmp_path):
 
     # It stays through a reload, and another run is another draw with another id.
     study.open()
-    study.wait(lambda: "Thank you: 10 answers" in study.text(), "the result again")
+    wait(lambda: "Thank you: 10 answers" in study.text(), "the result again")
     study.driver.find_element(By.CSS_SELECTOR, "[data-act=again]").click()
     study.ready()
     assert study.count() == "1 of 10" and study.state()["run"] != votes[0].run
@@ -299,9 +260,9 @@ def test_it_fits_its_width_and_axe_finds_nothing(study, width, scheme):
         )
         assert buttons == 0
         if Path(AXE).is_file():
-            found += [(part, *violation) for violation in study.violations()]
+            found += [(part, *violation) for violation in axe_violations(study.driver, Path(AXE))]
         if part == "question":
             for _ in range(10):
                 study.answer(Keys.ARROW_RIGHT)
-            study.wait(lambda: "Thank you" in study.text(), "the result")
+            wait(lambda: "Thank you" in study.text(), "the result")
     assert found == []
