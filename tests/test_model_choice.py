@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from fakes import FINGERPRINT, FakePipeline
+from gradio_client import Client, handle_file
 
 from sprdiff.errors import BitstreamError, SettingsError, WeightsError
-from sprdiff.ui import handlers
+from sprdiff.ui import build_app, handlers, launch_options
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.model import RESERVED_BYTES, Checkpoint, Models
 
@@ -58,7 +60,7 @@ def test_a_model_that_cannot_be_had_leaves_the_other_one(desk):
             last = state
     assert (last.name, last.phase) == ("fake", "ready")
     assert desk.sessions.of("visitor").model is None and desk.model.state.phase == "ready"
-    with pytest.raises(SettingsError, match="no model 'nonsense'"):
+    with pytest.raises(SettingsError, match="no model 'nonsense' here, only: fake, other, missing"):
         choose(desk, "nonsense")
 
 
@@ -111,3 +113,29 @@ def test_a_stream_is_read_by_the_model_that_made_it(desk, session, photo, tmp_pa
         decode()
     desk.models["other"].get()
     assert "other, fingerprint" in decode()[-1].status
+
+
+def test_programs_name_the_model(photo, tmp_path):
+    photo.save(tmp_path / "a.png")
+    image = handle_file(str(tmp_path / "a.png"))
+    app = build_app(FakePipeline, model_name="fake", others=[Checkpoint("other", other)])
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        client = Client(url, verbose=False)
+
+        def fingerprint(**model: str) -> str:
+            methods = ["sprdiff-coarse"]
+            report, _ = client.predict(image, 0.2, methods, api_name="/compare", **model)
+            return report["fingerprint"]
+
+        assert fingerprint() == FINGERPRINT, "the first, where none is named"
+        assert fingerprint(model="other") == OTHER
+        for call in ([image, 0.2, "nonsense", "/compress"], [image, 0.2, ["webp"], "nonsense", "/compare"]):
+            with pytest.raises(Exception, match=r"no model .*nonsense.* here, only: fake, other"):
+                client.predict(*call[:-1], api_name=call[-1])
+        stream, _ = client.predict(image, 0.2, model="other", api_name="/compress")
+        assert Path(stream).read_bytes() == other().compress(photo, target_bpp=0.2)
+        *_, header = client.predict(handle_file(stream), api_name="/decompress")
+        assert OTHER.startswith(header["fingerprint"]), "the one that made it, whichever is named"
+    finally:
+        app.close()

@@ -31,6 +31,8 @@ def build_api(desk: Desk) -> None:
         learned = {method for _, method in LEARNED_CHOICES}
         ready = [method for method in methods if method not in learned]
         chosen = gr.CheckboxGroup(methods, value=ready, label="Methods")
+        # Unknown names reach us, and are told which there are.
+        model = gr.Dropdown(desk.models.names, label="Model", allow_custom_value=True)
         out_stream = gr.File(label="Stream (.spr)")
         out_coarse = gr.File(label="Coarse picture (PNG)")
         out_final = gr.File(label="Final picture (PNG)")
@@ -52,26 +54,28 @@ def build_api(desk: Desk) -> None:
 
         return report
 
-    def compress(image: str, target_bpp: float, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    def compress(
+        image: str, target_bpp: float, model: str, request: gr.Request
+    ) -> tuple[str, dict[str, Any]]:
         with handlers.clear_errors():
-            return compress_file(desk, image, target_bpp, present(request))
+            return compress_file(desk, image, target_bpp, model, present(request))
 
-    def decompress(stream: str, request: gr.Request) -> tuple[str, str, dict[str, Any]]:
+    def decompress(stream: str, model: str, request: gr.Request) -> tuple[str, str, dict[str, Any]]:
         with handlers.clear_errors():
-            return decompress_file(desk, stream, present(request))
+            return decompress_file(desk, stream, model, present(request))
 
     def compare(
-        image: str, target_bpp: float, methods: list[str], request: gr.Request
+        image: str, target_bpp: float, methods: list[str], model: str, request: gr.Request
     ) -> tuple[dict[str, Any], list[str]]:
         with handlers.clear_errors():
-            return compare_file(desk, image, target_bpp, methods, present(request))
+            return compare_file(desk, image, target_bpp, methods, model, present(request))
 
     # One at a time: the others wait in gradio's queue, which is finite, takes up no thread, and drops those
     # whose clients have left.
     options = {"concurrency_limit": 1, "concurrency_id": "api", "show_progress": "hidden"}
     endpoints["compress"].click(
         compress,
-        [image, target_bpp],
+        [image, target_bpp, model],
         [out_stream, facts],
         api_name="compress",
         api_description=texts.API_COMPRESS,
@@ -79,7 +83,7 @@ def build_api(desk: Desk) -> None:
     )
     endpoints["decompress"].click(
         decompress,
-        stream,
+        [stream, model],
         [out_coarse, out_final, facts],
         api_name="decompress",
         api_description=texts.API_DECOMPRESS,
@@ -87,7 +91,7 @@ def build_api(desk: Desk) -> None:
     )
     endpoints["compare"].click(
         compare,
-        [image, target_bpp, chosen],
+        [image, target_bpp, chosen, model],
         [facts, out_files],
         api_name="compare",
         api_description=texts.API_COMPARE,
@@ -96,18 +100,20 @@ def build_api(desk: Desk) -> None:
 
 
 def compress_file(
-    desk: Desk, path: str | None, target_bpp: float, report: Progress
+    desk: Desk, path: str | None, target_bpp: float, model: str | None, report: Progress
 ) -> tuple[str, dict[str, Any]]:
     """Path of the stream of the picture at ``path``, and its facts; ends with what ``report`` raises.
 
+    Args:
+        model: name of the model; None for the first of the page.
     Raises:
-        SPRDiffError: not a picture, or a target out of range.
+        SPRDiffError: not a picture, a target out of range, or no model of the page.
     """
     from sprdiff.metrics.rate import bpp
 
     path = _given(path)
     image = desk.read_picture(path)
-    with desk.model.use(report) as pipeline:
+    with desk.models[model].use(report) as pipeline:
         encoded = pipeline.encode(
             image, target_bpp=handlers.check_target(target_bpp), on_step=lambda share: report(share, "")
         )
@@ -124,12 +130,18 @@ def compress_file(
     }
 
 
-def decompress_file(desk: Desk, path: str | None, report: Progress) -> tuple[str, str, dict[str, Any]]:
+def decompress_file(
+    desk: Desk, path: str | None, model: str | None, report: Progress
+) -> tuple[str, str, dict[str, Any]]:
     """Paths of the coarse and the final picture of the stream at ``path``, and its header.
 
     Ends with what ``report`` raises.
 
+    Args:
+        model: name of the model, unless one that was used before is known to have made the stream; None for
+            the first of the page.
     Raises:
+        SettingsError: no model of the page.
         BitstreamError: a damaged or foreign file, or one of another model.
     """
     from dataclasses import asdict
@@ -137,7 +149,8 @@ def decompress_file(desk: Desk, path: str | None, report: Progress) -> tuple[str
     from sprdiff.images import save_png
 
     data = Path(_given(path)).read_bytes()
-    with desk.model.use(report) as pipeline:
+    named = desk.models[model]
+    with (desk.models.maker(data) or named).use(report) as pipeline:
         decoded = pipeline.decode_coarse(data, on_step=lambda share: report(share, ""))
         final = pipeline.refine(decoded, on_step=lambda share: report(share, ""))
     folder = desk.scratch.answer_folder()
@@ -147,20 +160,27 @@ def decompress_file(desk: Desk, path: str | None, report: Progress) -> tuple[str
 
 
 def compare_file(
-    desk: Desk, path: str | None, target_bpp: float, methods: list[str], report: Progress
+    desk: Desk,
+    path: str | None,
+    target_bpp: float,
+    methods: list[str],
+    model: str | None,
+    report: Progress,
 ) -> tuple[dict[str, Any], list[str]]:
     """The record of ``write_comparison``, and the paths of every file, picture and ``results.json``.
 
     Ends with what ``report`` raises.
 
+    Args:
+        model: name of the model; None for the first of the page.
     Raises:
-        SPRDiffError: not a picture, a target out of range, or no known method.
+        SPRDiffError: not a picture, a target out of range, no known method, or no model of the page.
     """
     from sprdiff.comparison.folder import write_comparison
 
-    path = _given(path)
+    path, chosen = _given(path), desk.models[model]
     image = desk.read_picture(path)
-    pipeline = desk.model.get()
+    pipeline = chosen.get(report)
     folder = desk.scratch.answer_folder()
     record = write_comparison(
         image,
@@ -171,7 +191,7 @@ def compare_file(
         metrics=METRIC_IDS,
         source=Path(path).name,
         progress=report,
-        coding=turn(desk.model.lock, report),
+        coding=turn(chosen.lock, report),
         measuring=turn(desk.measuring, report),
     )
     return record, [str(file) for file in sorted(folder.iterdir())]

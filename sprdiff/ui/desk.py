@@ -97,7 +97,7 @@ class Desk:
 
     @property
     def model(self) -> BackgroundModel:
-        """The one of visitors who have chosen none, and of programs."""
+        """The one of those who have chosen none."""
         return self.models.default
 
     def read_picture(self, path: str) -> Image.Image:

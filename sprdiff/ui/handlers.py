@@ -306,10 +306,9 @@ def choose_model(desk: Desk, session_hash: str | None, name: str) -> Iterator[Mo
         SettingsError: no such model.
         WeightsError: it cannot be loaded; before that, the last state is that of the one that stays.
     """
-    if name not in desk.models.names:
-        raise SettingsError(texts.NO_MODEL.format(name=name))
+    model = desk.models[name]
     sessions = [desk.sessions.of(each) for each in sessions_of_page(session_hash)]
-    model, kept = desk.models[name], desk.models[sessions[0].model]
+    kept = desk.models[sessions[0].model]
     sessions[0].wanted = name
     model.start()
     for state in model.states():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sprdiff import bitstream
-from sprdiff.errors import BitstreamError, SPRDiffError, WeightsError
+from sprdiff.errors import BitstreamError, SettingsError, SPRDiffError, WeightsError
 from sprdiff.types import Progress
 from sprdiff.ui import texts
 from sprdiff.ui.jobs import turn
@@ -235,7 +235,16 @@ class Models:
         return list(self._models)
 
     def __getitem__(self, name: str | None) -> BackgroundModel:
-        return self.default if name is None else self._models[name]
+        """The model of this name; the default for None.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        if name is None:
+            return self.default
+        if name not in self._models:
+            raise SettingsError(texts.NO_MODEL.format(name=name, names=", ".join(self._models)))
+        return self._models[name]
 
     def maker(self, data: bytes) -> BackgroundModel | None:
         """The model that made a stream, among those that were loaded before."""

@@ -91,7 +91,7 @@ MODEL_WAITING = "Model not loaded yet"
 MODEL_LOADING = "Loading the model"
 MODEL_READY = "Model ready"
 MODEL_FAILED = "No model"
-NO_MODEL = "There is no model {name!r} on this page."
+NO_MODEL = "There is no model {name!r} here, only: {names}."
 MODEL_KEPT = "{name} cannot be used, so {kept} stays. {reason}"
 OTHER_MODEL = "{reason} Choose the model on this page that made the file, then open it again."
 
@@ -129,12 +129,17 @@ TABLE_ONLY = ("lpips-vgg",)
 
 NOT_MEASURED = "Not measured."
 
-API_COMPRESS = "Compresses a picture to a .spr file of at most target_bpp bits per pixel; also its facts."
+API_COMPRESS = (
+    "Compresses a picture, with the named model, to a .spr file of at most target_bpp bits per pixel; also "
+    "its facts."
+)
 API_DECOMPRESS = (
-    "Decodes a .spr file: the coarse picture, the final picture (PNG), and the header and byte split."
+    "Decodes a .spr file: the coarse picture, the final picture (PNG), and the header and byte split. A file "
+    "of a model that was used before is known to be that model's, whichever is named."
 )
 API_COMPARE = (
-    "Compares SPRDiff and the named codecs under one budget: a row per method, and every file and picture."
+    "Compares SPRDiff, with the named model, and the named codecs under one budget: a row per method, and "
+    "every file and picture."
 )
 
 BLIND_LEAD = (
