@@ -35,12 +35,13 @@ def as_pictures(
         SettingsError: another type or shape.
         InputImageError: values or a size outside the limits. Both say which picture of a list.
     """
-    many = isinstance(image, list | tuple) or (isinstance(image, np.ndarray | Tensor) and image.ndim == 4)
-    if not many:
+    if isinstance(image, list | tuple) or (isinstance(image, np.ndarray | Tensor) and image.ndim == 4):
+        several = list(image)
+    else:
         return [as_picture(image, max_pixels=max_pixels)], False
-    if not len(image):
+    if not several:
         raise SettingsError("image must hold at least one picture, got none.")
-    named = ((f"image[{place}]", each) for place, each in enumerate(image))
+    named = ((f"image[{place}]", each) for place, each in enumerate(several))
     return [as_picture(each, name, max_pixels=max_pixels) for name, each in named], True
 
 
