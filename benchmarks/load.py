@@ -4,10 +4,9 @@
 
 Starts ``sprdiff serve`` with a temporary folder of its own. Then, over HTTP:
 
-1. Visitors choose pictures, each of a colour that no other visitor has at that time, and compare them with
-   JPEG, until all jobs are done. Another asks for what needs no model, once a second. A job is wrong unless
-   the original comes back exactly, the JPEG file is that of the picture, and both outputs of SPRDiff have its
-   colour.
+1. Visitors compare pictures with JPEG, each under a light that no other has at that time, until all jobs are
+   done. Another asks for what needs no model, once a second. A job is wrong unless the original comes back
+   exactly, the JPEG file is that of the picture, and both outputs of SPRDiff have its colours.
 2. Twice as many come at once: those for whom there is no place must be told so in a sentence.
 3. As many as before leave in the middle of a run; the next visitor must not wait for their runs.
 4. The server is killed in the middle of a run and started again: nothing of it may be left.
@@ -45,8 +44,9 @@ from sprdiff.methods import COARSE, FINAL  # noqa: E402
 from sprdiff.metrics.rate import max_bytes  # noqa: E402
 
 BPP = 0.1
-NUM_COLOURS = 40
-"""Neighbours in this circle of colours differ by more than coding changes a picture's mean colour."""
+NUM_LIGHTS = 40
+LIGHTS = np.array([colorsys.hsv_to_rgb(number / NUM_LIGHTS, 0.8, 1) for number in range(NUM_LIGHTS)])
+"""Neighbours differ by more than coding changes a picture's mean colour."""
 
 
 class Bench:
@@ -72,7 +72,9 @@ class Bench:
         """One visitor with a picture that differs from those of all others."""
         started = time.monotonic()
         with visitor or Visitor(self.address) as visitor:
-            picture = self._choose(visitor, number)
+            photo = make_photo(self._side, self._side, seed=number)
+            picture = _lit(photo, number % NUM_LIGHTS)
+            _choose(visitor, picture)
             panels = visitor.compare(BPP, ["jpeg"])["panels"]
             self.seconds.append(time.monotonic() - started)
             self.told += any("in the line" in note for note in visitor.notes)
@@ -81,32 +83,25 @@ class Bench:
         own = [
             np.array_equal(pixels["original"], np.asarray(picture)),
             jpeg == BASELINES["jpeg"].compress(picture, max_bytes=max_bytes(BPP, *picture.size)).data,
-            *(_colour(pixels[method]) == number % NUM_COLOURS for method in (COARSE, FINAL)),
+            *(_light(pixels[method], photo) == number % NUM_LIGHTS for method in (COARSE, FINAL)),
         ]
         if not all(own):
             self.wrong.append(number)
 
     def leave_in_the_middle(self, visitor: Visitor, number: int, seconds: float) -> None:
         """Begins a run, and closes the page after so many seconds, or at its end."""
-        self._choose(visitor, number)
+        _choose(visitor, make_photo(self._side, self._side, seed=number))
         threading.Timer(seconds, visitor.leave).start()
         try:
             visitor.compare(BPP, ["jpeg"])
         except (RuntimeError, httpx.HTTPError):
             return  # there was no place, or the connection was closed under it
 
-    def _choose(self, visitor: Visitor, number: int) -> Image.Image:
-        picture = _tinted(make_photo(self._side, self._side, seed=number), number % NUM_COLOURS)
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        visitor.choose(f"{number}.png", file.getvalue())
-        return picture
-
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--visitors", type=int, default=20, help=f"at once, at most {NUM_COLOURS // 2}")
+    parser.add_argument("--visitors", type=int, default=20, help=f"at once, at most {NUM_LIGHTS // 2}")
     parser.add_argument("--jobs", type=int, default=60)
     parser.add_argument("--side", type=int, default=256, help="of the pictures, in pixels")
     arguments = parser.parse_args()
@@ -162,7 +157,7 @@ def crowd(bench: Bench, count: int) -> dict[str, float]:
 
     def visit(number: int) -> None:
         try:
-            bench.visit(number, open_pages[number])
+            bench.visit(10_000 + number, open_pages[number])
         except RuntimeError as error:
             (refused if "waiting already" in str(error) else others).append(str(error))
 
@@ -232,18 +227,21 @@ def _ignoring(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _tinted(picture: Image.Image, colour: int) -> Image.Image:
-    """The picture under light of one of ``NUM_COLOURS`` colours."""
-    light = np.array(colorsys.hsv_to_rgb(colour / NUM_COLOURS, 0.8, 1))
-    return Image.fromarray(np.rint(np.asarray(picture) * light).astype(np.uint8))
+def _choose(visitor: Visitor, picture: Image.Image) -> None:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    visitor.choose("picture.png", file.getvalue())
 
 
-def _colour(pixels: np.ndarray) -> int:
-    """The colour of the light that the mean of a tinted picture comes nearest to."""
-    mean = pixels.mean((0, 1))
-    plain = np.asarray(make_photo(64, 64)).mean((0, 1))
-    lights = np.array([colorsys.hsv_to_rgb(n / NUM_COLOURS, 0.8, 1) for n in range(NUM_COLOURS)])
-    return int(np.abs(lights * plain - mean).sum(1).argmin())
+def _lit(photo: Image.Image, number: int) -> Image.Image:
+    """The photograph under one of ``NUM_LIGHTS`` coloured lights."""
+    return Image.fromarray(np.rint(np.asarray(photo) * LIGHTS[number]).astype(np.uint8))
+
+
+def _light(pixels: np.ndarray, photo: Image.Image) -> int:
+    """The light under which the photograph's mean colour comes nearest to that of ``pixels``."""
+    means = LIGHTS * np.asarray(photo).mean((0, 1))
+    return int(np.abs(means - pixels.mean((0, 1))).sum(1).argmin())
 
 
 def _fetched(visitor: Visitor, file: dict[str, Any]) -> bytes:
