@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
 
 MAX_UPLOAD = "64mb"
+MAX_PAGES = 100
 CACHE_SECONDS = 6 * 3600
 WEIGHTS_SECONDS = 0.5
 
@@ -154,6 +155,8 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         # Each run that waits in the line takes one.
         "max_threads": 40 + WAITING_RUNS,
+        # Gradio keeps the components of closed pages too, about 1 MB each, and by default of 10,000 pages.
+        "state_session_capacity": MAX_PAGES,
         "app_kwargs": {"middleware": [Middleware(Doors)]},
     }
 
