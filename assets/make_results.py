@@ -34,6 +34,7 @@ METRICS = ("psnr-rgb", "ms-ssim-rgb", "ms-ssim-y", "lpips-alex", "lpips-vgg", "d
 RESULTS = ROOT / "assets" / "results"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 CARD = embedded_checkpoint() / "README.md"
+SHOWN_BPP = 0.03
 PLOTS = ("psnr-rgb", "ms-ssim-y", "lpips-alex", "dists")
 
 
@@ -98,18 +99,32 @@ def with_model_index(card: str, record: dict[str, Any]) -> str:
 
 
 def readme_block(record: dict[str, Any]) -> str:
-    """Plots, the averages at one budget, and where the rest is."""
+    """The averages at one budget, the plots, and where the rest is."""
+    metrics = plots(record)
+    images = max(row["images"] for row in record["means"])
+    rows = [row for row in record["means"] if row["target_bpp"] == SHOWN_BPP]
     shown = "\n".join(
-        f"![{AXES[each].label} over bits per pixel](assets/results/kodak-{each}.png)"
-        for each in plots(record)
+        f'<img src="assets/results/kodak-{each}.png" width="49%" alt="{AXES[each].label} over bpp">'
+        for each in metrics
     )
     return (
-        f"{shown}\n\n{card_block(record)}\n"
-        "All budgets, BD-rates with the reasons where there is none, and settings: "
-        "[`assets/results/kodak.md`](assets/results/kodak.md) and "
-        "[`kodak.json`](assets/results/kodak.json). Published curves are what their sources say "
-        "([`SOURCES.md`](assets/published/SOURCES.md)); they were not run here.\n"
+        f"Kodak, {images} images, at most {SHOWN_BPP} bpp, averages over images; {mark(record)}:\n\n"
+        f"{means_markdown(ordered(rows), metrics)}\n"
+        f"{shown}\n\n"
+        "Other budgets and metrics, BD-rates and settings: [`kodak.md`](assets/results/kodak.md). Dashed "
+        "curves are their authors' figures ([`SOURCES.md`](assets/published/SOURCES.md)), not run here.\n"
     )
+
+
+def mark(record: dict[str, Any]) -> str:
+    """Which checkpoint the numbers are of."""
+    return f"checkpoint `{record['settings']['fingerprint'][:12]}`"
+
+
+def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows by budget, and of each budget in the order of the methods."""
+    order = list(LABELS)
+    return sorted(rows, key=lambda row: (row["target_bpp"], order.index(row["method"])))
 
 
 def card_block(record: dict[str, Any]) -> str:
@@ -119,13 +134,12 @@ def card_block(record: dict[str, Any]) -> str:
         for metric in record["settings"]["metrics"]
         if any(row["metrics"][metric]["mean"] is not None for row in record["means"])
     ]
-    order = list(LABELS)
-    rows = sorted(record["means"], key=lambda row: (row["target_bpp"], order.index(row["method"])))
-    chosen = [row for row in rows if row["target_bpp"] == 0.03 or row["method"].startswith("sprdiff")]
+    rows = ordered(record["means"])
+    chosen = [row for row in rows if row["target_bpp"] == SHOWN_BPP or row["method"].startswith("sprdiff")]
     images = max(row["images"] for row in record["means"])
     return (
-        f"Kodak, {images} images, bytes of real files, averages over images; checkpoint "
-        f"`{record['settings']['fingerprint'][:12]}`. Every method at 0.03 bpp, ours at all budgets:\n\n"
+        f"Kodak, {images} images, bytes of real files, averages over images; {mark(record)}. "
+        f"Every method at {SHOWN_BPP} bpp, ours at all budgets:\n\n"
         f"{means_markdown(chosen, metrics)}"
     )
 
