@@ -294,9 +294,10 @@ def test_compare_as_text_says_why_there_is_a_dash(tmp_path, capsys):
     ]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["jpeg", "webp", "-", "Written"]
-    assert "ms-ssim-rgb -  psnr-rgb " in lines[0]
-    assert lines[2].startswith("- in ms-ssim-rgb: ")
+    assert lines[0].split() == ["method", "bytes", "bpp", "scale", "ms-ssim-rgb", "psnr-rgb"]
+    assert [line.split()[0] for line in lines[1:]] == ["jpeg", "webp", "-", "Written"]
+    assert {len(line) for line in lines[:3]} == {len(lines[0])} and lines[1].split()[4] == "-"
+    assert lines[3].startswith("- in ms-ssim-rgb: ")
 
 
 def test_compare_leaves_nothing_when_it_fails(photo, tmp_path, capsys, monkeypatch):

@@ -141,7 +141,7 @@ def compare(
             records.append(record | ({"exports": [file.name for file in exports]} if exports else {}))
     lines = []
     for record, folder in zip(records, folders.values(), strict=True):
-        lines += [texts.result(row) for row in record["results"]]
+        lines += texts.results(record["results"])
         lines += texts.dashes(
             (metric, why) for row in record["results"] for metric, why in row["reasons"].items()
         )

@@ -96,7 +96,7 @@ def evaluate(
         )
     if evaluation.is_main:
         record = {"out": str(out), "computed": evaluation.computed, **evaluation.summary}
-        lines = [texts.mean(row) for row in evaluation.summary["means"]]
+        lines = texts.means(evaluation.summary["means"])
         lines += texts.dashes(
             (metric, why)
             for row in evaluation.summary["means"]

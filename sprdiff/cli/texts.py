@@ -31,12 +31,6 @@ def decoded(record: dict[str, Any]) -> str:
     return "{output}: {picture} picture, {width} x {height}, from {num_bytes} bytes".format(**record)
 
 
-def _metrics_text(values: Mapping[str, float | None]) -> str:
-    return "  ".join(
-        f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values.items()
-    )
-
-
 def dashes(found: Iterable[tuple[str, str]]) -> list[str]:
     """A line for each reason with the metrics that it keeps from having a value."""
     metrics_of: dict[str, list[str]] = {}
@@ -45,16 +39,47 @@ def dashes(found: Iterable[tuple[str, str]]) -> list[str]:
     return [f"- in {', '.join(metrics)}: {why}" for why, metrics in metrics_of.items()]
 
 
-def result(row: dict[str, Any]) -> str:
-    """One method of ``compare``."""
-    over = "  over budget" if row["over_budget"] else ""
-    head = "{method:15} {num_bytes:7} bytes  {bpp:.4f} bpp  scale {scale:.3f}".format(**row)
-    return f"{head}  {_metrics_text(row['metrics'])}{over}"
-
-
-def mean(row: dict[str, Any]) -> str:
-    """One method and budget of ``evaluate``."""
-    head = "{method:15} at {target_bpp:g}: {images} images, {over_budget} over budget, {bpp:.4f} bpp".format(
-        **row
+def results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The methods of ``compare`` as a table."""
+    return _table(
+        {
+            "method": row["method"],
+            "bytes": str(row["num_bytes"]),
+            "bpp": f"{row['bpp']:.4f}",
+            "scale": f"{row['scale']:.3f}",
+            **{name: _number(value) for name, value in row["metrics"].items()},
+            "": "over budget" if row["over_budget"] else "",
+        }
+        for row in rows
     )
-    return f"{head}  {_metrics_text({name: value['mean'] for name, value in row['metrics'].items()})}"
+
+
+def means(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The methods and budgets of ``evaluate`` as a table."""
+    return _table(
+        {
+            "method": row["method"],
+            "budget": f"{row['target_bpp']:g}",
+            "bpp": f"{row['bpp']:.4f}",
+            "images": str(row["images"]),
+            **{name: _number(value["mean"]) for name, value in row["metrics"].items()},
+            "": f"{row['over_budget']} over budget" if row["over_budget"] else "",
+        }
+        for row in rows
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if value >= 10 else f"{value:.4f}"
+
+
+def _table(rows: Iterable[dict[str, str]]) -> list[str]:
+    """Rows of the same columns below their names; the first column to the left, the others to the right."""
+    cells = [dict(row) for row in rows]
+    names = dict.fromkeys(name for row in cells for name in row)
+    lines = [list(names), *([row.get(name, "") for name in names] for row in cells)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip()
+        for first, *others in lines
+    ]
