@@ -248,7 +248,8 @@ def test_files_that_the_hub_leaves_out_are_named(tmp_path: Path):
 @checkout
 def test_a_dry_run_lists_what_a_space_gets_and_sends_nothing(capsys: pytest.CaptureFixture):
     assert main(["hub", "space", "sprdiff/page", "--dry-run"]) == 0
-    *lines, total = capsys.readouterr().out.splitlines()
+    *lines, image, total = capsys.readouterr().out.splitlines()
+    assert " GB in " in image
     listed = {path: int(size.replace(",", "")) for size, path in (line.split() for line in lines)}
     assert total == f"{len(listed)} files, {sum(listed.values()):,} bytes; nothing was uploaded"
     assert {"README.md", "app.py", "packages.txt", "requirements.txt", "sprdiff/ui/page.py"} < set(listed)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from sprdiff.checkpoint.weights import CHECKPOINT_FILES, resolve
-from sprdiff.cli import console
+from sprdiff.cli import console, texts
 from sprdiff.cli.options import HELP_NAMES, Json, command, load_pipeline
 from sprdiff.hub.checkpoints import check_repo_id, checkpoint_files, describe, try_out, upload
 
@@ -90,21 +91,28 @@ def check(
 def space(
     repo_id: Repository,
     hardware: Annotated[
-        Literal["cpu-basic", "cpu-upgrade"] | None,
-        typer.Option(help="cpu-basic for a new Space, and left as it is for an old one, by default."),
+        Literal["cpu-basic", "cpu-upgrade", "zero-a10g"] | None,
+        typer.Option(
+            help="zero-a10g is ZeroGPU. By default files for a CPU are sent, a new Space gets cpu-basic, and "
+            "an old one keeps its hardware."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the files and their sizes, and upload nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="List the files and say how large files and image are, and upload nothing."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Make or update a Space that serves the page, from this git checkout; what else it held goes."""
     from huggingface_hub import SpaceHardware
 
-    from sprdiff.hub.space import space_files
+    from sprdiff.hub.image_size import installed_size
+    from sprdiff.hub.space import ZERO_GPU, space_files
 
     check_repo_id(repo_id)
-    files = space_files()
+    files = space_files(hardware=hardware)
     sizes = {
         path: len(content) if isinstance(content, bytes) else content.stat().st_size
         for path, content in sorted(files.items())
@@ -112,7 +120,12 @@ def space(
     record = {"repository": repo_id, "files": sizes, "num_bytes": sum(sizes.values())}
     total = f"{len(sizes)} files, {record['num_bytes']:,} bytes"
     if dry_run:
+        requirements = files["requirements.txt"]
+        text = requirements.decode() if isinstance(requirements, bytes) else requirements.read_text()
+        image = installed_size(text, cuda=hardware == ZERO_GPU)
+        record["image"] = asdict(image)
         lines = [f"{size:>11,}  {path}" for path, size in sizes.items()]
+        lines.append(texts.image_size(image))
         console.show(record, "\n".join([*lines, f"{total}; nothing was uploaded"]), as_json=as_json)
         return
     commit = upload(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sprdiff.hub.image_size import InstalledSize
 
 
 def flat(record: dict[str, Any]) -> dict[str, Any]:
@@ -29,6 +32,15 @@ def encoded(record: dict[str, Any]) -> str:
 def decoded(record: dict[str, Any]) -> str:
     """What ``decompress`` wrote."""
     return "{output}: {picture} picture, {width} x {height}, from {num_bytes} bytes".format(**record)
+
+
+def image_size(size: InstalledSize) -> str:
+    """What a Space installs beside the files that it gets."""
+    without = f", without {', '.join(size.missing)}, not installed here" if size.missing else ""
+    return (
+        f"{size.num_bytes / 1e9:.1f} GB in {size.packages} packages, as installed here{without}: what the "
+        "image holds beside these files and the system"
+    )
 
 
 def dashes(found: Iterable[tuple[str, str]]) -> list[str]:

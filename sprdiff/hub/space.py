@@ -1,10 +1,11 @@
 """The files of a Hugging Face Space that serves the page, taken from a git checkout of the project.
 
-The page computes on the CPU, so a Space needs no GPU, and ``spaces.GPU`` (ZeroGPU) would bring it nothing.
+By default it computes on the CPU. On ZeroGPU it borrows a GPU for each step; see :mod:`sprdiff.ui.zero_gpu`.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,12 +26,26 @@ CPU_INDEX = """\
 --extra-index-url https://download.pytorch.org/whl/cpu
 """
 
+ZERO_GPU = "zero-a10g"
+"""The hardware that lends a GPU for a call at a time, as the Hub names it, whatever GPU that is."""
 
-def space_files(root: Path = ROOT) -> dict[str, Path | bytes]:
+SPACES = """\
+spaces                           # asks ZeroGPU for a GPU
+"""
+
+ZERO_GPU_PYTHON = "3.12.12"
+"""ZeroGPU runs a few versions only: this one, and 3.10, for which torch is not made any more."""
+
+
+def space_files(root: Path = ROOT, *, hardware: str | None = None) -> dict[str, Path | bytes]:
     """Path in the Space to the file that goes there: what git tracks in ``root``, less ``LEFT_OUT``.
 
-    Files are taken as they lie in the working tree. ``requirements.txt`` asks for the CPU build of torch.
+    Files are taken as they lie in the working tree. ``requirements.txt`` asks for the CPU build of torch; for
+    ZeroGPU it asks for the one with CUDA and for ``spaces``, and ``README.md`` for a Python that runs there.
 
+    Args:
+        root: of the checkout.
+        hardware: that the files are for; None for a CPU.
     Raises:
         HubError: ``root`` is no git checkout of the project, or a tracked file is missing from it.
     """
@@ -52,5 +67,22 @@ def space_files(root: Path = ROOT) -> dict[str, Path | bytes]:
         path: root / path for path in tracked if not any(fnmatch(path, pattern) for pattern in LEFT_OUT)
     }
     requirements = (root / "requirements.txt").read_text(encoding="utf-8")
-    files["requirements.txt"] = (CPU_INDEX + requirements).encode()
+    if hardware == ZERO_GPU:
+        files["requirements.txt"] = (requirements + SPACES).encode()
+        files["README.md"] = _for_zero_gpu((root / "README.md").read_text(encoding="utf-8")).encode()
+    else:
+        files["requirements.txt"] = (CPU_INDEX + requirements).encode()
     return files
+
+
+def _for_zero_gpu(readme: str) -> str:
+    """The same with other values in its metadata.
+
+    Raises:
+        HubError: they are not there.
+    """
+    for name, value in {"python_version": f'"{ZERO_GPU_PYTHON}"', "suggested_hardware": ZERO_GPU}.items():
+        readme, found = re.subn(rf"(?m)^({name}:) .*$", rf"\1 {value}", readme, count=1)
+        if not found:
+            raise HubError(f"The metadata of README.md lack {name}.")
+    return readme
