@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +68,7 @@ def serve(
     # Uploads and gradio's copies, which it removes when it ends, but not after a kill.
     os.environ.setdefault("GRADIO_TEMP_DIR", str(Scratch().folder))
     first, *others = [
-        Checkpoint(_name(checkpoint), partial(_load, checkpoint, max_pixels), partial(_num_bytes, checkpoint))
+        Checkpoint(_name(checkpoint), _loader(checkpoint, max_pixels), partial(_num_bytes, checkpoint))
         for checkpoint in checkpoints
     ]
     app = build_app(
@@ -87,10 +88,18 @@ def _default_checkpoints() -> list[str]:
     return [named] if Path(named).is_dir() else named.split()  # the name of a folder may hold spaces
 
 
-def _load(checkpoint: str, max_pixels: int) -> SPRDiffPipeline:
-    pipeline = load_pipeline(checkpoint)
-    pipeline.max_pixels = max_pixels
-    return pipeline
+def _loader(checkpoint: str, max_pixels: int) -> Callable[[], SPRDiffPipeline]:
+    from sprdiff.ui import zero_gpu
+
+    def load() -> SPRDiffPipeline:
+        pipeline = load_pipeline(checkpoint)
+        pipeline.max_pixels = max_pixels
+        return zero_gpu.borrowing(pipeline)
+
+    if not zero_gpu.is_lent():
+        return load
+    pipeline = load()  # now: what is moved to a GPU after the launch is on none that is lent
+    return lambda: pipeline
 
 
 def _num_bytes(checkpoint: str) -> int:

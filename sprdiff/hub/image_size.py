@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import metadata
+from pathlib import Path
 
 # huggingface_hub, without which nothing here works, requires it.
 from packaging.requirements import Requirement
@@ -43,7 +44,7 @@ def installed_size(requirements: str, *, cuda: bool) -> InstalledSize:
     wanted = [Requirement(line) for line in lines if line and not line.startswith("-")]
     packages: dict[str, metadata.Distribution] = {}
     missing = set()
-    known = set()
+    known: set[tuple[str, str]] = set()
     while wanted:
         requirement = wanted.pop()
         name = canonicalize_name(requirement.name)
@@ -72,5 +73,5 @@ def _num_bytes(package: metadata.Distribution, cuda: bool) -> int:
     for file in package.files or ():
         if cuda or not any(fnmatch(file.as_posix(), pattern) for pattern in CUDA_FILES):
             with contextlib.suppress(FileNotFoundError):  # a list may name what was removed since
-                total += file.locate().stat().st_size
+                total += Path(file.locate()).stat().st_size
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -142,7 +143,9 @@ def follow(
         else:
             inbox.put(_DONE)
 
-    threading.Thread(target=run, name="sprdiff-run", daemon=True).start()
+    # In the context of the call: whose it is, decides whose share of a lent GPU it takes (``zero_gpu``).
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="sprdiff-run", daemon=True).start()
     shown: Step | None = None
     try:
         while not stop.is_set():
