@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import psutil
 import pytest
 import teachers
 import torch
+from loss_curve import SAVE_EVERY, STEPS
 from safetensors.torch import load_file
 from tiny import small_pipeline
 
@@ -93,3 +96,29 @@ def test_two_processes_that_are_killed_end_like_two_that_are_not(photos, tmp_pat
     finish(vae(broken, "--resume"))
     mine, theirs = (load_file(run / "vae" / "diffusion_pytorch_model.safetensors") for run in (broken, whole))
     assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_run_with_an_adversary_has_the_losses_of_one_that_was_not(processes, photos, tmp_path):
+    small_pipeline().save_pretrained(tmp_path / "checkpoint")
+    for run in ("whole", "broken"):
+        unpack(tmp_path / "checkpoint", tmp_path / run)
+
+    def train(run: str, killed: int = 0) -> subprocess.Popen:
+        script = str(REPOSITORY / "tests/loss_curve.py")
+        return start(processes, script, str(tmp_path / run), str(photos), str(killed))
+
+    def curves(run: str) -> list[list[str]]:
+        return [(tmp_path / run / f"{rank}.jsonl").read_text().splitlines() for rank in range(processes)]
+
+    killed = train("broken", killed=6)
+    output, _ = killed.communicate(timeout=300)
+    assert killed.returncode == -signal.SIGKILL or "SIGKILL" in output, output[-3000:]
+    assert [len(curve) for curve in curves("broken")] == [5] * processes
+    finish(train("broken"))
+    finish(train("whole"))
+    for whole, broken in zip(curves("whole"), curves("broken"), strict=True):
+        assert len(whole) == STEPS and "adversary" in json.loads(whole[0])
+        # Resumed after the last saved step; two steps are made again.
+        assert broken[:5] == whole[:5] and broken[5:] == whole[SAVE_EVERY:]
+    assert len({json.dumps(curve) for curve in curves("whole")}) == processes, "each has crops of its own"
