@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sprdiff.errors import SettingsError
@@ -54,4 +54,6 @@ def replacing(path: Path) -> Iterator[Path]:
         # The name that the user has given, not the temporary one.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # On a read-only file system even what is not there cannot be removed.
+        with suppress(OSError):
+            temporary.unlink()

@@ -131,11 +131,12 @@ def download(
         files: patterns of the files that are wanted.
         options: of the Hub.
     Raises:
-        WeightsError: it can be neither reached nor found in the cache.
+        WeightsError: it can be neither reached nor found in the cache, or the cache cannot be written, which
+            a cache that is complete need not be.
     """
     # Imported here because the embedded checkpoint and `--help` should not wait for it.
     import httpx2
-    from huggingface_hub import HfApi, errors, snapshot_download
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
 
     named = repo_id if revision is None else f"{repo_id} at revision {revision}"
     fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(files), **options)
@@ -181,7 +182,13 @@ def download(
             "be reached: connect to the network once, or use the embedded checkpoint "
             f"({embedded_checkpoint().name})."
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except OSError as error:
+        cache = options.get("cache_dir") or constants.HF_HUB_CACHE
+        raise WeightsError(
+            f"The weights of {named} could not be fetched and stored in the cache {cache}: {error}. The "
+            "variable HF_HOME names another place for it."
+        ) from error
+    except (ValueError, RuntimeError) as error:
         # ValueError: the client refuses a listing with names that lead out of the cache folder. RuntimeError:
         # the client's transfer of large files (hf_xet) failed.
         raise WeightsError(f"The weights of {named} could not be fetched and stored: {error}") from error

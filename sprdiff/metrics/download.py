@@ -17,7 +17,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,8 @@ def cached_weights(
         cut: writes what is kept of the file, its first argument, to its second; all of it without.
         name: of the file in the cache, if it is another one.
     Raises:
-        WeightsError: there is no network, the server refuses, or the file is not the one expected.
+        WeightsError: there is no network, the server refuses, the file is not the one expected, or the cache
+            cannot be written.
     """
     import torch
     from filelock import FileLock
@@ -83,15 +85,16 @@ def cached_weights(
     if path.exists():
         return path
     _raise_if_hopeless(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f"{name}.lock")):
-        if not path.exists():
-            _raise_if_hopeless(url)
-            _running[path] = Download(name)
-            try:
-                _fetch(url, path, cut)
-            finally:
-                del _running[path]
+    with _storing(url, path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f"{name}.lock")):
+            if not path.exists():
+                _raise_if_hopeless(url)
+                _running[path] = Download(name)
+                try:
+                    _fetch(url, path, cut)
+                finally:
+                    del _running[path]
     return path
 
 
@@ -109,6 +112,18 @@ def _failed(key: str, reason: str) -> WeightsError:
     return WeightsError(reason)
 
 
+@contextmanager
+def _storing(url: str, folder: Path) -> Iterator[None]:
+    """Turns errors of the file system into one that names the folder, and is remembered."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # of our own: the file is not the one expected
+            raise
+        reason = error.strerror or str(error)
+        raise _failed(url, f"its weights cannot be stored in {folder} ({reason})") from error
+
+
 def _fetch(url: str, path: Path, cut: Callable[[Path, Path], None] | None) -> None:
     """Download to a partial file, check it, and put it, or what is cut from it, at ``path``."""
     partial, kept = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.cut")
@@ -121,12 +136,13 @@ def _fetch(url: str, path: Path, cut: Callable[[Path, Path], None] | None) -> No
         if expected is not None and not digest.startswith(expected[1]):
             partial.unlink()
             raise OSError(f"the SHA-256 does not begin with {expected[1]}")
-        if cut is None:
-            os.replace(partial, path)
-        else:
-            cut(partial, kept)
-            os.replace(kept, path)
-            partial.unlink()
+        with _storing(url, path.parent):
+            if cut is None:
+                os.replace(partial, path)
+            else:
+                cut(partial, kept)
+                os.replace(kept, path)
+                partial.unlink()
     except (OSError, http.client.HTTPException) as error:
         raise _failed(url, f"downloading its weights from {host} failed ({error})") from error
     finally:
@@ -145,7 +161,7 @@ def _receive(url: str, path: Path, partial: Path) -> None:
             try:
                 with _open(url, before, again=connected) as response:
                     connected = True
-                    _append(response, path, partial, bar)
+                    _append(response, url, path, partial, bar)
                 return
             except urllib.error.HTTPError as error:
                 if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -205,23 +221,29 @@ def _connect(url: str, start: int) -> http.client.HTTPResponse:
     return answer
 
 
-def _append(response: http.client.HTTPResponse, path: Path, partial: Path, bar: tqdm) -> None:
+def _append(response: http.client.HTTPResponse, url: str, path: Path, partial: Path, bar: tqdm) -> None:
     """Write the body to the end of ``partial``, or anew where the server sends the whole file again.
 
     Raises:
+        WeightsError: it cannot be written.
         OSError: fewer bytes arrived than were promised.
     """
     resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
     length = response.headers.get("Content-Length")
-    with open(partial, "ab" if resumed else "wb") as file:
+    with _storing(url, partial.parent):
+        # Unbuffered: closing it after a failed write would fail once more, with an error of its own.
+        file = open(partial, "ab" if resumed else "wb", buffering=0)  # noqa: SIM115 (closed below)
+    with file:
         received = file.tell()
         total = None if length is None else received + int(length)
         bar.total = total
         bar.update(received - bar.n)
         _running[path] = Download(path.name, received, total)
         while chunk := response.read1(_CHUNK):
-            file.write(chunk)
-            file.flush()
+            with _storing(url, partial.parent):
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[file.write(rest) :]
             received += len(chunk)
             bar.update(len(chunk))
             _running[path] = Download(path.name, received, total)
