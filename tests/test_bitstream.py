@@ -12,6 +12,7 @@ from PIL import Image
 
 from sprdiff.bitstream import MAX_PIXELS, MAX_SIDE, Header, overhead_bytes, pack, read_header, unpack
 from sprdiff.errors import BitstreamError
+from sprdiff.varint import read_varint, write_varint
 
 FINGERPRINT = hashlib.sha256(b"a checkpoint").digest()
 PAYLOAD = bytes(range(7, 47))
@@ -190,3 +191,16 @@ def test_the_largest_size_is_read():
 def test_a_fingerprint_is_32_bytes():
     with pytest.raises(ValueError, match="32 bytes"):
         unpack(STREAM, FINGERPRINT[:2])
+
+
+@pytest.mark.parametrize(
+    ("number", "length"), [(0, 1), (127, 1), (128, 2), (16383, 2), (16384, 3), (2**35 - 1, 5)]
+)
+def test_a_number_takes_as_few_bytes_as_it_can(number: int, length: int):
+    data = write_varint(number)
+    assert len(data) == length
+    assert read_varint(b"\xff" + data + b"\xff", 1, "width", max_bytes=5) == (number, 1 + length)
+    with pytest.raises(ValueError, match=f"its width takes more than {length - 1} bytes"):
+        read_varint(data, 0, "width", max_bytes=length - 1)
+    with pytest.raises(ValueError, match=f"it ends {'within' if length > 1 else 'before'} its width"):
+        read_varint(data[:-1], 0, "width", max_bytes=5)
