@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 OnStep = Callable[[float], None]
 """Called before each step of some work with the share of it that is done, in [0, 1]; may raise to end it."""
 
+OnBytes = Callable[[int, int], None]
+"""Called while something is downloaded, with the bytes that have arrived and those of all of it."""
+
 Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, in [0, 1], and what is going on."""
 

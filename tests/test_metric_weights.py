@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from browser import Page, resize, wait
 from fakes import FakePipeline
 from slow_server import SlowServer
 
 from sprdiff.errors import WeightsError
 from sprdiff.metrics.download import cached_weights
-from sprdiff.ui import handlers, page, weights
+from sprdiff.ui import build_app, handlers, launch_options, page, weights
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.panels import WAITING
 from sprdiff.ui.sessions import Session
@@ -48,7 +49,7 @@ def no_weights(*arguments, **options):
 def test_all_pictures_and_quick_numbers_come_while_the_weights_are_fetched(slow, session, picture):
     desk = Desk(FakePipeline, "fake", fetch_weights=True)
     methods = ["jpeg", "webp", "jpeg2000", "avif"]
-    shares, complete = [], False
+    shares, cells_said, complete = [], [], False
     for frame in handlers.run_comparison(desk, session, picture, {"bpp": 0.2}, methods):
         if frame.viewer is not None:
             complete = len(frame.viewer["panels"]) == 7 and WAITING not in cells(frame.viewer, 1)
@@ -56,11 +57,51 @@ def test_all_pictures_and_quick_numbers_come_while_the_weights_are_fetched(slow,
         if "Fetching 30 kB of weights" in frame.status:
             assert complete and cells(last, 2) == {WAITING}
             shares.append(frame.status)
+            cells_said.append(dict(frame.awaited))
             if "50 %" in frame.status:
                 slow.go_on.set()
     assert len(set(shares)) > 1, "the bar moves"
+    assert {"lpips-alex": "fetching weights, 50 %"} in cells_said, "and the cells say so"
+    assert not frame.awaited
     assert WAITING not in cells(last, 2) | cells(last, 3) | cells(last, 4)
     assert len(slow.requests) == 1, "one download for the page and its visitors"
+
+
+@pytest.mark.browser
+def test_the_cells_that_wait_say_how_far_their_weights_are(driver, slow, photo_file):
+    app = build_app(FakePipeline, model_name="fake", fetch_weights=True)
+    _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        resize(driver, 1280, 900)
+        page = Page(driver, address).open()
+
+        def said(metric: str) -> list[str]:
+            """What the places of a metric show, beside the pictures and in the table."""
+            script = """return [...document.querySelectorAll('#viewer .v-metrics, #viewer .v-table tbody tr')]
+              .map(box => box.querySelectorAll('dd, td')).map(all => [...all].map(cell => cell.innerText))"""
+            beside = {"lpips-alex": 2, "dists": 3}[metric]
+            return [row[beside if len(row) == 4 else 4 + beside].split("\n")[0] for row in page.run(script)]
+
+        page.choose(photo_file)
+        page.set_bpp(0.03)
+        page.press_compare()
+        wait(lambda: said("lpips-alex") == ["fetching weights, 50 %"] * 12, "the state of the weights", 120)
+        assert said("dists") == ["…"] * 12, "its turn comes later"
+        page.run(
+            """const link = document.querySelector('#viewer .v-links a');
+            window.states = [];
+            document.addEventListener('sprdiff-awaited', event =>
+              window.states.push([event.detail['lpips-alex'], document.contains(link)]));"""
+        )
+        slow.go_on.set()
+        wait(page.idle, "the last number", 60)
+        states = [state for state in page.run("return window.states") if state[0]]
+        assert len({words for words, _ in states}) > 1, "it moves"
+        assert all(there for _, there in states), "and what somebody may be clicking on stays"
+        assert set(said("lpips-alex") + said("dists")) == {"–"}
+        assert "none of its own in this test" in page.find(".v-table").text, "with the reason"
+    finally:
+        app.close()
 
 
 def test_who_waits_for_weights_keeps_nobody_from_pictures(slow, session, picture, monkeypatch):

@@ -21,7 +21,7 @@ def other() -> FakePipeline:
     return FakePipeline(OTHER)
 
 
-def missing() -> int:
+def missing(on_bytes) -> int:
     raise WeightsError("There is no repository nobody/nothing.")
 
 
@@ -77,9 +77,38 @@ def test_the_later_choice_wins():
     assert desk.sessions.of("visitor").model == "fake"
 
 
+def test_a_download_says_how_far_it_is():
+    arrived = iter([(0, 61_000_000), (24_400_000, 61_000_000), (24_400_001, 61_000_000)])
+    go_on = threading.Event()
+
+    def fetch(on_bytes) -> int:
+        for received, total in arrived:
+            on_bytes(received, total)
+        go_on.wait(10)
+        return 61_000_000
+
+    model = Models([Checkpoint("large", FakePipeline, fetch)]).default
+    model.start()
+    seen, notes = [], []
+
+    def report(share: float, note: str) -> None:
+        notes.append(note)
+        go_on.set()
+
+    follower = threading.Thread(target=lambda: seen.extend(model.states()))
+    follower.start()
+    model.get(report)
+    follower.join(10)
+    assert notes[0] == "Downloading the model: 24 MB of 61 MB, 40 %"
+    assert "24 MB of 61 MB, 40 %" in [state.detail for state in seen if state.phase == "fetching"]
+    assert seen[-1].detail == FINGERPRINT[:12], "then what it always was"
+
+
 @pytest.mark.parametrize(("available", "kept"), [(RESERVED_BYTES + 2000, 2), (RESERVED_BYTES + 1999, 1)])
 def test_two_stay_in_memory_only_where_there_is_room(available, kept):
-    checkpoints = [Checkpoint("a", FakePipeline, lambda: 1000), Checkpoint("b", other, lambda: 1000)]
+    checkpoints = [
+        Checkpoint(name, load, lambda on_bytes: 1000) for name, load in (("a", FakePipeline), ("b", other))
+    ]
     models = Models(checkpoints, available=lambda: available)
     a, b = models["a"], models["b"]
     first = a.get()

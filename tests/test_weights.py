@@ -49,14 +49,12 @@ def write_checkpoint(
     return folder
 
 
-def call(
-    cache: Path, endpoint: str, *, wanted: str = REPO_ID, revision: str | None = None, **env: str
-) -> dict:
-    """What ``resolve`` answers in a fresh process, where the client reads ``HF_ENDPOINT`` as users set it."""
+def run(cache: Path, endpoint: str, code: str, *arguments: str, **env: str) -> str:
+    """What ``code`` prints in a fresh process, where the client reads ``HF_ENDPOINT`` as users set it."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     result = subprocess.run(
-        [sys.executable, "-c", CLIENT, wanted, json.dumps(revision)],
+        [sys.executable, "-c", code, *arguments],
         env=clean | {"PYTHONPATH": str(REPOSITORY), "NO_PROXY": "127.0.0.1"} | settings | env,
         cwd=cache.parent,
         capture_output=True,
@@ -64,9 +62,26 @@ def call(
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
-    answer, heavy = map(json.loads, result.stdout.splitlines())
+    return result.stdout
+
+
+def call(
+    cache: Path, endpoint: str, *, wanted: str = REPO_ID, revision: str | None = None, **env: str
+) -> dict:
+    """What ``resolve`` answers there."""
+    printed = run(cache, endpoint, CLIENT, wanted, json.dumps(revision), **env)
+    answer, heavy = map(json.loads, printed.splitlines())
     assert heavy == []
     return answer
+
+
+BYTES = """
+import json, sys
+from sprdiff.checkpoint.weights import resolve
+told = []
+resolve(sys.argv[1], on_bytes=lambda received, total: told.append([received, total]))
+print(json.dumps(told))
+"""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -168,6 +183,22 @@ def test_download_then_cache_without_a_server(checkpoint: Path, cache: Path):
     assert contents(Path(first["folder"])) == expected
     assert call(cache, hub.endpoint) == first
     assert call(cache, DEAD_ENDPOINT, HF_HUB_OFFLINE="1") == first
+
+
+def test_a_download_tells_how_many_bytes_have_arrived(cache: Path, tmp_path: Path):
+    """Of the files that the cache lacks; tqdm itself counts nothing here, where it may not draw."""
+    folder = write_checkpoint(tmp_path / "large", content=bytes(25_000_000))  # the client reads 10 MB at once
+    (folder / "codec" / "extra.bin").write_bytes(b"not wanted")
+    wanted = sum(len(data) for path, data in contents(folder).items() if not path.endswith(".bin"))
+    with HubServer({"main": folder}) as hub:
+        told = json.loads(run(cache, hub.endpoint, BYTES, REPO_ID))
+        assert {total for _, total in told} == {wanted}
+        arrived = [received for received, _ in told]
+        assert arrived == sorted(set(arrived)) and arrived[-1] == wanted
+        assert len(arrived) >= 3, "not all at once"
+        again = json.loads(run(cache, hub.endpoint, BYTES, REPO_ID))
+        assert again == [], "all of it is in the cache"
+    assert json.loads(run(cache, DEAD_ENDPOINT, BYTES, REPO_ID)) == [], "without a network the cache will do"
 
 
 def test_a_revision_is_pinned(checkpoint: Path, cache: Path, tmp_path: Path):

@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sprdiff.checkpoint.bundled import bundled
 from sprdiff.errors import WeightsError
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
+    from tqdm import tqdm
+
+    from sprdiff.types import OnBytes  # it needs Pillow, which --help does not wait for
 
 MODEL_VARIABLE = "SPRDIFF_MODEL"
 """Environment variable with the folder or ``owner/name[@revision]`` to use where none is given."""
@@ -65,7 +68,13 @@ def parse_hub_id(text: str) -> tuple[str, str | None] | None:
     return None if match is None else (match[1], match[2])
 
 
-def resolve(folder_or_id: str | Path, revision: str | None = None, **options: Unpack[HubOptions]) -> Path:
+def resolve(
+    folder_or_id: str | Path,
+    revision: str | None = None,
+    *,
+    on_bytes: OnBytes | None = None,
+    **options: Unpack[HubOptions],
+) -> Path:
     """The local folder of a checkpoint, downloaded from the Hub first where it is not on this machine.
 
     Downloads go through the cache of huggingface_hub: what is there is not fetched again, and with no
@@ -76,6 +85,7 @@ def resolve(folder_or_id: str | Path, revision: str | None = None, **options: Un
             repository on the Hub. A folder that exists wins.
         revision: branch, tag or commit on the Hub, if ``folder_or_id`` names none; None for the newest commit
             of ``main``.
+        on_bytes: told how far a download is.
         options: of the Hub; a local folder makes no use of them.
     Raises:
         WeightsError: there is no such folder or repository, it holds no checkpoint or one with pickled
@@ -92,7 +102,7 @@ def resolve(folder_or_id: str | Path, revision: str | None = None, **options: Un
     repo_id, named_revision = known
     if revision is not None and named_revision is not None:
         raise WeightsError(f"{wanted} names its revision, and {revision} is given as another one.")
-    folder = download(repo_id, named_revision or revision, **options)
+    folder = download(repo_id, named_revision or revision, on_bytes=on_bytes, **options)
     _check_layout(folder, wanted)
     return folder
 
@@ -123,12 +133,15 @@ def download(
     repo_id: str,
     revision: str | None,
     files: Iterable[str] = CHECKPOINT_FILES,
+    *,
+    on_bytes: OnBytes | None = None,
     **options: Unpack[HubOptions],
 ) -> Path:
     """The snapshot of a Hub repository in the local cache, complete as far as ``files`` go.
 
     Args:
         files: patterns of the files that are wanted.
+        on_bytes: told how far the download is, by several threads; not where the cache has all of it.
         options: of the Hub.
     Raises:
         WeightsError: it can be neither reached nor found in the cache, or the cache cannot be written, which
@@ -149,6 +162,8 @@ def download(
                 return Path(fetch(local_files_only=True))
             except errors.LocalEntryNotFoundError:
                 HfApi(token=options.get("token")).model_info(repo_id, revision=revision)
+        if on_bytes is not None:
+            fetch = partial(fetch, tqdm_class=_byte_bar(on_bytes, _missing_bytes(fetch)))
         return Path(fetch())
     except errors.HFValidationError as error:
         raise WeightsError(
@@ -192,6 +207,44 @@ def download(
         # ValueError: the client refuses a listing with names that lead out of the cache folder. RuntimeError:
         # the client's transfer of large files (hf_xet) failed.
         raise WeightsError(f"The weights of {named} could not be fetched and stored: {error}") from error
+
+
+def _missing_bytes(fetch: Callable[..., Any]) -> int:
+    """Bytes of the files that ``fetch``, a bound ``snapshot_download``, would bring; 0 without a network."""
+    from huggingface_hub.errors import DryRunError
+    from tqdm import tqdm
+
+    try:
+        files = fetch(dry_run=True, tqdm_class=partial(tqdm, disable=True))
+    except DryRunError:
+        return 0  # the download itself will ask the cache, or say why it cannot be had
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def _byte_bar(on_bytes: OnBytes, total: int) -> type[tqdm]:
+    """The client's progress bar, which also tells ``on_bytes`` what has arrived of ``total`` bytes."""
+    from huggingface_hub.utils import tqdm
+
+    arrived = 0
+
+    class ByteBar(tqdm):
+        """One of three: files, bytes from the network, bytes written; of the latter the larger counts."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._received = 0  # tqdm counts nothing where it draws nothing, as outside of a terminal
+            self._counts_bytes = options.get("unit") == "B"
+            super().__init__(*args, **options)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            nonlocal arrived
+            with self.get_lock():  # every thread that downloads a file comes here
+                self._received += int(n or 0)
+                if self._counts_bytes and arrived < self._received <= total:
+                    arrived = self._received
+                    on_bytes(arrived, total)
+            return super().update(n)
+
+    return ByteBar
 
 
 def _answered(named: str, error: HfHubHTTPError) -> str:

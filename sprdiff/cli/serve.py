@@ -16,6 +16,7 @@ from sprdiff.files import check_folder
 
 if TYPE_CHECKING:
     from sprdiff import SPRDiffPipeline
+    from sprdiff.types import OnBytes
 
 Models = Annotated[
     list[str] | None,
@@ -102,9 +103,10 @@ def _loader(checkpoint: str, max_pixels: int) -> Callable[[], SPRDiffPipeline]:
     return lambda: pipeline
 
 
-def _num_bytes(checkpoint: str) -> int:
+def _num_bytes(checkpoint: str, on_bytes: OnBytes) -> int:
     """Of its files, after it was downloaded where that is needed."""
-    return sum(file.stat().st_size for file in resolve(checkpoint).rglob("*") if file.is_file())
+    folder = resolve(checkpoint, on_bytes=on_bytes)
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _name(checkpoint: str) -> str:

@@ -65,6 +65,7 @@ class Board:
         self._missing: dict[str, dict[str, Any]] = {}
         self._page: dict[str, Any] | None = None
         self._bundle: dict[str, Any] | None = None
+        self._stream: bytes | None = None
         self.detail: StreamDetail | None = None
         self.pending = {method: METHODS.get(method, method) for method in method_ids}
 
@@ -84,6 +85,8 @@ class Board:
 
     def _put(self, result: MethodResult, *, waiting: bool) -> None:
         panel = self._panels.get(result.method)
+        if result.method in SPRDIFF_METHODS:
+            self._stream = result.encoded.data
         if panel is None:
             stem = f"{self._stem}-{result.method}"
             file_name = self._stem if result.method in SPRDIFF_METHODS else stem
@@ -124,10 +127,7 @@ class Board:
         """The value of the viewer as things stand."""
         panels = [self._original, *self._panels.values()]
         self._session.show(panels)
-        stream = None
-        ours = [panel for method, panel in self._panels.items() if method in SPRDIFF_METHODS]
-        if ours:
-            stream = byte_strip(Path(ours[0]["file"]["path"]).read_bytes(), self.detail)
+        stream = None if self._stream is None else byte_strip(self._stream, self.detail)
         return viewer_value(
             panels,
             size=(self._picture.width, self._picture.height),

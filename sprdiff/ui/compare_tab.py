@@ -53,6 +53,7 @@ class CompareTab:
     stop: gr.Button
     status: gr.HTML
     viewer: gr.HTML
+    awaited: gr.HTML
     left: gr.Dropdown
     right: gr.Dropdown
     pair: gr.ImageSlider
@@ -116,6 +117,7 @@ def _build_rail() -> dict[str, Any]:
 def _build_stage() -> dict[str, Any]:
     status = parts.status("status")
     viewer = parts.viewer("viewer", empty=texts.NO_PICTURE)
+    awaited = parts.awaited("awaited")
     with gr.Column(elem_classes="pair"):
         parts.heading(texts.SLIDER_TITLE, texts.SLIDER_NOTE)
         with gr.Row():
@@ -132,7 +134,14 @@ def _build_stage() -> dict[str, Any]:
             buttons=["fullscreen"],
             elem_id="pair-slider",
         )
-    return {"status": status, "viewer": viewer, "left": left, "right": right, "pair": pair}
+    return {
+        "status": status,
+        "viewer": viewer,
+        "awaited": awaited,
+        "left": left,
+        "right": right,
+        "pair": pair,
+    }
 
 
 def _wire_picture(desk: Desk, tab: CompareTab, app: gr.Blocks) -> None:
@@ -169,10 +178,11 @@ def _wire_run(desk: Desk, tab: CompareTab) -> None:
         with handlers.clear_errors():
             for frame in handlers.run_comparison(desk, session, chosen, wanted, against):
                 value = skip if frame.viewer is None else frame.viewer
-                yield value, frame.status, *(busy if frame.running else _at_rest(session))
+                rest = busy if frame.running else _at_rest(session)
+                yield value, frame.status, dict(frame.awaited), *rest
 
     def on_failure(request: gr.Request) -> tuple:
-        return handlers.status_html(None, ""), *_at_rest(desk.sessions.of(request.session_hash))
+        return handlers.status_html(None, ""), {}, *_at_rest(desk.sessions.of(request.session_hash))
 
     def on_stop(request: gr.Request) -> None:
         desk.sessions.of(request.session_hash).stop()
@@ -195,8 +205,8 @@ def _wire_run(desk: Desk, tab: CompareTab) -> None:
         return handlers.slider_pair(desk.sessions.of(request.session_hash), first, second)
 
     inputs = [tab.picture, tab.target, tab.methods]
-    running = tab.run.click(on_run, inputs, [tab.viewer, tab.status, *tab.rest], **parts.QUIET)
-    running.failure(on_failure, None, [tab.status, *tab.rest], **parts.QUIET)
+    running = tab.run.click(on_run, inputs, [tab.viewer, tab.status, tab.awaited, *tab.rest], **parts.QUIET)
+    running.failure(on_failure, None, [tab.status, tab.awaited, *tab.rest], **parts.QUIET)
     tab.stop.click(on_stop, None, None, queue=False, **parts.QUIET)
     drawing = tab.viewer.figure(on_figure, None, [tab.viewer, tab.status], **parts.QUIET)
     drawing.failure(lambda: handlers.status_html(None, ""), None, tab.status, **parts.QUIET)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from sprdiff.bitstream import MAX_PIXELS
 from sprdiff.errors import SPRDiffError
 from sprdiff.metrics import METRICS
-from sprdiff.types import Progress
+from sprdiff.types import OnBytes, Progress
 from sprdiff.ui import texts
 from sprdiff.ui.jobs import Line, turn
 from sprdiff.ui.model import BackgroundModel, Checkpoint, Models
-from sprdiff.ui.records import METRIC_IDS, SPRDIFF_METHODS, Missing, StreamDetail, Unfinished
+from sprdiff.ui.records import METRIC_IDS, SPRDIFF_METHODS, Awaited, Missing, StreamDetail, Unfinished
 from sprdiff.ui.scratch import Scratch
 from sprdiff.ui.sessions import Sessions
 from sprdiff.ui.weights import MetricWeights
@@ -76,7 +76,7 @@ class Desk:
         model_name: str,
         max_pixels: int = MAX_PIXELS,
         *,
-        fetch_model: Callable[[], int] | None = None,
+        fetch_model: Callable[[OnBytes], int] | None = None,
         others: Sequence[Checkpoint] = (),
         fetch_weights: bool = False,
     ) -> None:
@@ -118,7 +118,7 @@ class Desk:
         method_ids: Sequence[str],
         target_bpp: float,
         report: Progress,
-        emit: Callable[[MethodResult | Unfinished | Missing | StreamDetail], None],
+        emit: Callable[[MethodResult | Unfinished | Awaited | Missing | StreamDetail], None],
         metrics: Sequence[str] = METRIC_IDS,
     ) -> None:
         """Emits every picture as it is decoded, then all of them again with more and more numbers.
@@ -171,9 +171,13 @@ class Desk:
             for done, metric in enumerate(deep):
                 share = (1 - QUICK_SHARE) / len(deep)
                 start = QUICK_SHARE + done * share
+
+                def say_awaited(state: str, metric: str = metric) -> None:
+                    emit(Awaited(metric, state))
+
                 # Outside of the turn: another visitor's metric may have its weights already. And a download
                 # of minutes must not keep the next in line from their pictures.
-                self.weights.wait(metric, part(report, start, start + share / 2), place.close)
+                self.weights.wait(metric, part(report, start, start + share / 2), place.close, say_awaited)
                 measuring = part(report, start + share / 2, start + share)
                 with turn(self.measuring, measuring):
                     measure([metric], measuring)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from sprdiff.ui.panels import (
 from sprdiff.ui.records import (
     METRIC_IDS,
     SPRDIFF_METHODS,
+    Awaited,
     Missing,
     Picture,
     StreamDetail,
@@ -55,11 +56,19 @@ BPP_PRESETS = (0.01, 0.02, 0.03, 0.05)
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame of a run: what the viewer and the status line show; None leaves the viewer as it is."""
+    """One frame of a run.
+
+    Attributes:
+        viewer: what the viewer shows; None leaves it as it is.
+        status: the status line.
+        running: whether it goes on.
+        awaited: metrics that wait for their weights, with a few words on how far they are.
+    """
 
     viewer: dict[str, Any] | None
     status: str
     running: bool
+    awaited: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -159,12 +168,17 @@ def run_comparison(
     def work(report: Progress, emit: Callable[[Any], None]) -> None:
         desk.compare(model, image, method_ids, target_bpp, report, emit)
 
-    fraction = 0.0
+    fraction, note = 0.0, ""
+    awaited: dict[str, str] = {}
     try:
         for event in follow(work, stop):
             if isinstance(event, Step):
-                fraction = event.fraction
-                yield Shown(None, status_html(fraction, event.note), True)
+                fraction, note = event.fraction, event.note
+                yield Shown(None, status_html(fraction, note), True, awaited)
+                continue
+            if isinstance(event.value, Awaited):
+                awaited = {event.value.metric: event.value.state} if event.value.state else {}
+                yield Shown(None, status_html(fraction, note), True, awaited)
                 continue
             note = _put(board, event.value)
             yield Shown(board.viewer(), status_html(fraction, note), True)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from sprdiff import bitstream
 from sprdiff.errors import BitstreamError, SettingsError, SPRDiffError, WeightsError
-from sprdiff.types import Progress
+from sprdiff.types import OnBytes, Progress
 from sprdiff.ui import texts
 from sprdiff.ui.jobs import turn
+from sprdiff.ui.panels import size_text
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -34,7 +35,11 @@ Phase = Literal["waiting", "fetching", "loading", "ready", "failed"]
 
 @dataclass(frozen=True)
 class ModelState:
-    """What the page says about the model; ``detail`` is its fingerprint or the reason it failed."""
+    """What the page says about the model.
+
+    Attributes:
+        detail: its fingerprint, how far its download is, or the reason it failed.
+    """
 
     phase: Phase
     name: str
@@ -48,13 +53,14 @@ class Checkpoint:
     Attributes:
         name: what the page calls it.
         load: makes the pipeline; raises ``WeightsError`` where it cannot.
-        fetch: bytes of its files, which are downloaded first where they are not on this machine; raises
-            ``WeightsError``. Nothing that is in memory has to go for one that cannot be fetched.
+        fetch: bytes of its files, which are downloaded first where they are not on this machine, and its
+            argument is told how far that is; raises ``WeightsError``. Nothing that is in memory has to go for
+            one that cannot be fetched.
     """
 
     name: str
     load: Callable[[], SPRDiffPipeline]
-    fetch: Callable[[], int] | None = None
+    fetch: Callable[[OnBytes], int] | None = None
 
 
 class BackgroundModel:
@@ -79,7 +85,7 @@ class BackgroundModel:
         name: str,
         warm_up: Callable[[SPRDiffPipeline], None] | None = None,
         *,
-        fetch: Callable[[], int] | None = None,
+        fetch: Callable[[OnBytes], int] | None = None,
         lock: threading.Lock | None = None,
         make_room: Callable[[BackgroundModel, int], None] | None = None,
     ) -> None:
@@ -130,7 +136,7 @@ class BackgroundModel:
                         raise WeightsError(self._state.detail)
                     return self._pipeline
             if report is not None:
-                report(0.0, texts.MODEL_LOADING)
+                report(0.0, _waiting_words(self._state))
 
     @contextmanager
     def use(self, report: Progress) -> Iterator[SPRDiffPipeline]:
@@ -166,7 +172,7 @@ class BackgroundModel:
 
     def _load(self) -> None:
         try:
-            num_bytes = 0 if self._fetch is None else self._fetch()
+            num_bytes = 0 if self._fetch is None else self._fetch(self._fetched)
             with self.lock:
                 with self._changed:
                     self._set("loading")
@@ -183,6 +189,15 @@ class BackgroundModel:
         except Exception:
             logger.exception("loading the model failed")
             self._fail("The model could not be loaded; the log says why.")
+
+    def _fetched(self, received: int, total: int) -> None:
+        percent = 100 * received // total
+        words = texts.MODEL_FETCHED.format(
+            received=size_text(received), total=size_text(total), percent=percent
+        )
+        with self._changed:
+            if self._state.detail != words:
+                self._set("fetching", words)
 
     def _fail(self, reason: str) -> None:
         with self._changed:
@@ -258,6 +273,12 @@ class Models:
             logger.info("%s leaves memory for %s", model.name, newcomer.name)
             model.unload()
             gc.collect()
+
+
+def _waiting_words(state: ModelState) -> str:
+    if state.phase != "fetching":
+        return texts.MODEL_LOADING
+    return f"{texts.MODEL_FETCHING}: {state.detail}" if state.detail else texts.MODEL_FETCHING
 
 
 def available_memory() -> int:

@@ -12,6 +12,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from sprdiff.bitstream import MAX_PIXELS
+from sprdiff.types import OnBytes
 from sprdiff.ui import handlers, parts, texts
 from sprdiff.ui.api import API_SESSION, build_api
 from sprdiff.ui.blind_tab import build_blind_tab
@@ -39,7 +40,7 @@ def build_app(
     pipeline_loader: Callable[[], SPRDiffPipeline],
     *,
     model_name: str,
-    fetch_model: Callable[[], int] | None = None,
+    fetch_model: Callable[[OnBytes], int] | None = None,
     others: Sequence[Checkpoint] = (),
     votes: Path | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -179,9 +180,10 @@ def model_html(state: ModelState) -> str:
 
 def weights_html() -> str:
     """One line about the weights that are on their way."""
-    share, words = fetch_state()
+    state = fetch_state()
+    percent = round(100 * state.share)
     return (
-        f'<p class="model" data-phase="loading"><i></i><span>{html.escape(words)}</span></p>'
-        f'<progress class="weights-bar" max="100" value="{100 * share:.0f}" aria-label="{texts.FETCHING}">'
+        f'<p class="model" data-phase="loading"><i></i><span>{html.escape(state.sentence)}</span></p>'
+        f'<progress class="weights-bar" max="100" value="{percent}" aria-label="{texts.FETCHING}">'
         "</progress>"
     )

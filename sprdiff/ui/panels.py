@@ -26,6 +26,13 @@ def bytes_text(num_bytes: int) -> str:
     return "1 byte" if num_bytes == 1 else f"{num_bytes:,} bytes"
 
 
+def size_text(num_bytes: int) -> str:
+    """As people say it: "1.2 GB", "528 MB", "6 kB"."""
+    if num_bytes >= 1e9:
+        return f"{num_bytes / 1e9:.1f} GB"
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
+
+
 def bpp_text(bpp: float) -> str:
     """Four decimals, so that one byte of a photograph still shows."""
     return f"{bpp:.4f}"

@@ -38,6 +38,22 @@ def status(elem_id: str) -> gr.HTML:
     return gr.HTML("", js_on_load=None, apply_default_css=False, elem_id=elem_id, elem_classes="status-part")
 
 
+def awaited(elem_id: str) -> gr.HTML:
+    """Says to the viewer which numbers wait for weights; its value is ``handlers.Shown.awaited``.
+
+    Apart from the viewer, whose files the server would read anew and whose every part the browser would draw
+    anew for each percent.
+    """
+    return gr.HTML(
+        {},
+        html_template="<span hidden></span>",
+        js_on_load='watch("value", () => document.dispatchEvent('
+        'new CustomEvent("sprdiff-awaited", { detail: props.value || {} })));',
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
 def file_picker(elem_id: str, *, action: str, accept: str, label: str) -> gr.HTML:
     """A place to drop, paste or choose a file; its ``picked`` event carries ``path`` and ``name``.
 

@@ -53,6 +53,14 @@ class Unfinished:
 
 
 @dataclass(frozen=True)
+class Awaited:
+    """A metric that waits for its weights, and a few words on how far they are; none once they are there."""
+
+    metric: str
+    state: str
+
+
+@dataclass(frozen=True)
 class Missing:
     """A method without a result, and the reason."""
 

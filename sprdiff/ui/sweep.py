@@ -17,6 +17,7 @@ from sprdiff.ui.panels import bpp_text, bytes_text, metric_cells, metric_columns
 from sprdiff.ui.records import (
     PANEL_METRIC_IDS,
     SPRDIFF_METHODS,
+    Awaited,
     Missing,
     Picture,
     StreamDetail,
@@ -65,7 +66,7 @@ def run_sweep(
             def emit_result(value: Any, bpp: float = target_bpp) -> None:
                 if isinstance(value, Missing):
                     missing.append(value)
-                elif not isinstance(value, Unfinished | StreamDetail):
+                elif not isinstance(value, Unfinished | Awaited | StreamDetail):
                     emit((bpp, value))
 
             desk.compare(model, image, method_ids, target_bpp, report_all, emit_result, PANEL_METRIC_IDS)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sprdiff.errors import PackageError, WeightsError
 from sprdiff.metrics.deep import WEIGHTS
 from sprdiff.metrics.download import downloads
 from sprdiff.types import Progress
 from sprdiff.ui import texts
+from sprdiff.ui.panels import size_text
 
 POLL_SECONDS = 0.3
 START_SECONDS = 3.0
@@ -43,6 +45,7 @@ class MetricWeights:
         metric: str,
         report: Progress | None = None,
         on_wait: Callable[[], None] = lambda: None,
+        on_state: Callable[[str], None] = lambda cell: None,
     ) -> None:
         """Until the files of a metric are there, or it is known why not; ``report`` is told how far it is.
 
@@ -50,30 +53,53 @@ class MetricWeights:
 
         Args:
             on_wait: called first where they are not there at once.
+            on_state: told ``FetchState.cell`` whenever it changes, and an empty text at the end.
         """
         thread = _in_background([metric])
         thread.join(POLL_SECONDS)
         if thread.is_alive():
             on_wait()
+        told = ""
         while thread.is_alive():
+            state = fetch_state()
+            if state.cell != told:
+                told = state.cell
+                on_state(told)
             if report is not None:
-                report(*fetch_state())
+                report(state.share, state.sentence)
             thread.join(POLL_SECONDS)
+        if told:
+            on_state("")
 
 
-def fetch_state() -> tuple[float, str]:
-    """How much of the files on their way has arrived, in [0, 1], and a few words about it."""
+@dataclass(frozen=True)
+class FetchState:
+    """How far the files on their way are.
+
+    Attributes:
+        share: that has arrived, in [0, 1].
+        sentence: about all of them.
+        cell: words for the place of a number that waits for them.
+    """
+
+    share: float
+    sentence: str
+    cell: str
+
+
+def fetch_state() -> FetchState:
+    """Of the files that this process is fetching."""
     running = downloads()
     total = sum(file.total or 0 for file in running)
     if not total:
-        return 0.0, texts.FETCHING
+        return FetchState(0.0, texts.FETCHING, texts.CELL_FETCHING)
     share = sum(file.received for file in running) / total
-    return share, texts.FETCHING_SHARE.format(size=_size_text(total), percent=int(100 * share))
-
-
-def _size_text(num_bytes: int) -> str:
-    """As people say it: "528 MB", "6 kB"."""
-    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
+    percent = int(100 * share)
+    return FetchState(
+        share,
+        texts.FETCHING_SHARE.format(size=size_text(total), percent=percent),
+        texts.CELL_SHARE.format(percent=percent),
+    )
 
 
 def _in_background(metrics: Sequence[str], after: float = 0.0) -> threading.Thread:

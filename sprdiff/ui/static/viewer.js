@@ -261,16 +261,33 @@ const download = (file, text, label) => {
   return link;
 };
 
-// A number, dots while it is waited for, or a dash with the reason; ``box`` is marked where it is the best.
+// Words on the weights that a metric waits for, by its id.
+let awaited = {};
+
+// A number; dots, or how far its weights are, while it is waited for; or a dash with the reason. ``box`` is marked
+// where it is the best.
 const fillCell = (node, cell, box = node) => {
+  const waits = cell.text === "…";
+  const words = cell.reason || (waits ? "not measured yet" : cell.best ? "best within the budget" : "");
   node.textContent = cell.text;
   box.classList.toggle("best", cell.best);
-  box.classList.toggle("waiting", cell.text === "…");
-  const words = cell.reason || (cell.text === "…" ? "not measured yet" : cell.best ? "best within the budget" : "");
+  box.classList.toggle("waiting", waits);
+  if (waits) node.dataset.awaits = cell.id;
   if (cell.reason) node.title = cell.reason;
   if (words) node.append(make("span", "sr-only", " " + words));
+  if (waits && awaited[cell.id]) sayAwaited(node);
   return node;
 };
+const sayAwaited = (node) => {
+  const words = awaited[node.dataset.awaits];
+  node.replaceChildren(words || "…");
+  node.classList.toggle("fetching", Boolean(words));
+  if (!words) node.append(make("span", "sr-only", " not measured yet"));
+};
+document.addEventListener("sprdiff-awaited", (event) => {
+  awaited = event.detail;
+  root.querySelectorAll("[data-awaits]").forEach(sayAwaited);
+});
 
 const caption = (panel) => {
   const box = make("figcaption");
