@@ -127,11 +127,17 @@ def take_shots(page: browser.Page, folder: Path) -> None:
     """The whole of every tab at three widths, light and dark, after a comparison, a sweep and a decode."""
     folder.mkdir(parents=True, exist_ok=True)
     stream = folder / "shown.spr"
-    stream.write_bytes(page.fetch(page.run("return document.querySelector('#viewer .v-links a').href")))
+    stream.write_bytes(
+        page.fetch(page.find("#viewer [data-panel=sprdiff-final] .v-links a").get_attribute("href"))
+    )
     page.tab("Decode")
     page.upload("#stream-picker", stream)
     wait(lambda: page.count("#decode-viewer .v-card:not(.v-pending)") == 2, "the decoded pictures")
     page.tab("Sweep")
+    page.run(
+        "document.querySelectorAll('.rail:has(#sweep-run) .methods input:checked').forEach("
+        "(box) => box.closest('label').textContent.includes('AVIF') || box.click())"
+    )
     page.find("#sweep-run").click()
     wait(lambda: page.count(SWEEP_POINTS) and page.find("#sweep-run").is_enabled(), "the sweep", seconds=600)
     for theme in THEMES:

@@ -69,7 +69,7 @@ def prefer(driver: Chrome, scheme: str) -> None:
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
-def wait(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def wait(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
     """The first true value of ``condition``.
 
     Raises:
@@ -148,7 +148,7 @@ class Page:
 
     def compare(self, methods: Sequence[str] = METHODS) -> None:
         self.press_compare()
-        wait(lambda: self.panels() == ["original", *methods] and self.idle(), "all panels", 60)
+        wait(lambda: self.panels() == ["original", *methods] and self.idle(), "all panels", 240)
 
     def idle(self) -> bool:
         return self.find("#run").is_enabled()

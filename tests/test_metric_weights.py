@@ -85,7 +85,7 @@ def test_the_cells_that_wait_say_how_far_their_weights_are(driver, slow, photo_f
         page.choose(photo_file)
         page.set_bpp(0.03)
         page.press_compare()
-        wait(lambda: said("lpips-alex") == ["fetching weights, 50 %"] * 12, "the state of the weights", 120)
+        wait(lambda: said("lpips-alex") == ["fetching weights, 50 %"] * 12, "the state of the weights")
         assert said("dists") == ["…"] * 12, "its turn comes later"
         page.run(
             """const link = document.querySelector('#viewer .v-links a');
@@ -94,7 +94,7 @@ def test_the_cells_that_wait_say_how_far_their_weights_are(driver, slow, photo_f
               window.states.push([event.detail['lpips-alex'], document.contains(link)]));"""
         )
         slow.go_on.set()
-        wait(page.idle, "the last number", 60)
+        wait(page.idle, "the last number")
         states = [state for state in page.run("return window.states") if state[0]]
         assert len({words for words, _ in states}) > 1, "it moves"
         assert all(there for _, there in states), "and what somebody may be clicking on stays"

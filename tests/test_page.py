@@ -75,7 +75,7 @@ def test_upload_run_and_see_seven_pictures_that_are_their_files(page, photo_file
             seen.append(panels)
         return panels == ["original", *METHODS]
 
-    wait(finished, "all panels", 60)
+    wait(finished, "all panels", 240)
     # Every state on the way is a beginning of the whole: coarse, then final, then the others.
     assert len(seen) >= 4
     assert all(panels == ["original", *METHODS][: len(panels)] for panels in seen)

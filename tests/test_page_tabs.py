@@ -29,7 +29,7 @@ def test_a_sweep_draws_points_that_open_their_pictures(page, photo_file):
     wait(
         lambda: page.count(".c-mark") == 3 * len(SWEEP_BPPS) and page.find("#sweep-run").is_enabled(),
         "all points",
-        60,
+        240,
     )
     page.run(
         "document.querySelector('.c-final .c-mark').dispatchEvent(new MouseEvent('click', {bubbles: true}))"

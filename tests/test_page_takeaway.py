@@ -33,7 +33,7 @@ def test_the_figure_is_drawn_of_the_zoomed_part_and_opens(page, photo_file):
     page.compare()
     page.find("#viewer [data-zoom=in]").click()
     page.find(".v-draw").click()
-    wait(lambda: page.count(".v-take-links a") == 4, "the figure", 60)
+    wait(lambda: page.count(".v-take-links a") == 4, "the figure")
     png = page.fetch(page.link("Figure as PNG, 300 dpi"))
     pdf = page.fetch(page.link("Figure as PDF"))
     with Image.open(io.BytesIO(png)) as figure:
@@ -46,9 +46,9 @@ def test_the_animation_is_of_the_zoomed_part_and_keeps_the_figure(page, photo_fi
     page.choose(photo_file)
     page.compare()
     page.driver.find_element(By.XPATH, "//button[.='Draw a figure for slides']").click()
-    wait(lambda: page.count(".v-take-links a") == 4, "the figure", 60)
+    wait(lambda: page.count(".v-take-links a") == 4, "the figure")
     page.driver.find_element(By.XPATH, "//button[.='Make an animation']").click()
-    wait(lambda: page.count(".v-take-links a") >= 6, "the animation", 60)
+    wait(lambda: page.count(".v-take-links a") >= 6, "the animation")
     first = page.fetch(page.link("Animation as APNG"))
     with Image.open(io.BytesIO(first)) as animation:
         assert animation.n_frames == 4
@@ -56,7 +56,7 @@ def test_the_animation_is_of_the_zoomed_part_and_keeps_the_figure(page, photo_fi
     wait(lambda: page.find(".v-figure[data-of=flicker] img").is_displayed(), "the animation on the page")
     page.find("#viewer [data-zoom=in]").click()
     page.driver.find_element(By.XPATH, "//button[.='Make the animation again']").click()
-    wait(lambda: page.fetch(page.link("Animation as APNG")) != first, "the animation of the part", 60)
+    wait(lambda: page.fetch(page.link("Animation as APNG")) != first, "the animation of the part")
 
 
 def test_the_report_works_on_its_own(page, photo_file, tmp_path, page_photo):
