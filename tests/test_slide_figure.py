@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -142,8 +143,7 @@ def test_what_is_no_crop_is_refused(crop):
 @pytest.mark.parametrize("count", [2, 5, 7, 10])
 @pytest.mark.parametrize("size", SHAPES)
 def test_nothing_on_a_slide_overlaps_is_cut_or_too_small(size, count, tmp_path):
-    floor = {2: 0.3, 5: 0.4, 7: 0.3, 10: 0.27}[count]
-    check_slide_of(draw(made_record(tmp_path, size, count), tmp_path), count, floor)
+    check_slide_of(draw(made_record(tmp_path, size, count), tmp_path), size, count, least=1 / 3)
 
 
 @pytest.mark.parametrize("count", [1, 10])
@@ -151,14 +151,14 @@ def test_nothing_on_a_slide_overlaps_is_cut_or_too_small(size, count, tmp_path):
 def test_nor_on_an_older_slide_with_a_flat_crop(size, count, tmp_path):
     """The worst case: a crop three times wider than the picture is in proportion."""
     figure = draw(made_record(tmp_path, size, count), tmp_path, slide="4:3", crop=(0.3, 0.4, 0.6, 0.5))
-    check_slide_of(figure, count, {1: 0.28, 10: 0.15}[count])
+    check_slide_of(figure, size, count, least=1 / 5)
 
 
-def check_slide_of(figure, count: int, floor: float) -> None:
+def check_slide_of(figure, size: tuple[int, int], count: int, least: float) -> None:
     """By the boxes of what is drawn.
 
     Args:
-        floor: share of the slide that pictures and crops take at least.
+        least: area of pictures and crops over what the same pictures could take on a slide with nothing else.
     """
     boxes = [axes.get_window_extent() for axes in figure.axes]
     pictures, crops = boxes[::2], boxes[1::2]
@@ -174,8 +174,18 @@ def check_slide_of(figure, count: int, floor: float) -> None:
             assert overlap(picture, crop) == pytest.approx(crop.width * crop.height, rel=0.01)
     for one, other in itertools.combinations([*shown, *texts], 2):
         assert not overlap(one, other), "two things lie on each other"
-    share = sum(box.width * box.height for box in shown) / (figure.bbox.width * figure.bbox.height)
-    assert share > floor, f"pictures take {share:.2f} of the slide"
+    share = sum(box.width * box.height for box in shown) / bare_area(size, count + 1, figure.bbox)
+    assert share > least, f"pictures and crops take {share:.2f} of what bare pictures could"
+
+
+def bare_area(size: tuple[int, int], count: int, slide) -> float:
+    """The largest area of ``count`` equal pictures in a plain grid that fills the slide."""
+    ratio = size[0] / size[1]
+    widths = [
+        min(slide.width / columns, slide.height / math.ceil(count / columns) * ratio)
+        for columns in range(1, count + 1)
+    ]
+    return count * max(widths) ** 2 / ratio
 
 
 def overlap(one, other) -> float:

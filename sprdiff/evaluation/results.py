@@ -20,6 +20,7 @@ def means(rows: Iterable[Row]) -> list[Row]:
         For each: ``images``, how many of them are ``over_budget``, mean ``bpp`` and seconds, and for each
         metric its ``mean`` (None if there is none), the number of ``dashes`` and their ``reasons``.
     """
+    # Not by pandas: to flatten the rows for it, and to nest means and reasons again, takes as many lines.
     groups: dict[tuple[str, float], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["method"], row["target_bpp"]), []).append(row)
