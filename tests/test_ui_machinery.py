@@ -274,3 +274,23 @@ def test_calls_that_nobody_waits_for_are_not_made(monkeypatch):
         assert pipeline.calls["encode"] <= made + 4 < 30
     finally:
         app.close()
+
+
+def test_a_process_that_ends_while_a_run_computes_ends_in_order():
+    """A daemon thread inside torch aborted it (exit code 134, or -6)."""
+    script = """
+import threading, torch
+from sprdiff.ui.jobs import follow
+def work(report, emit):
+    x = torch.rand(400, 400)
+    while True:
+        report(0.5, "computing")
+        for _ in range(20):
+            x = (x @ x).softmax(0)
+run = follow(work, threading.Event())
+next(run)
+print("ended")
+"""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr

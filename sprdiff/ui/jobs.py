@@ -12,7 +12,7 @@ from typing import Any
 
 from sprdiff.errors import SettingsError
 from sprdiff.types import Progress
-from sprdiff.ui import texts
+from sprdiff.ui import texts, threads
 
 POLL_SECONDS = 0.1
 TURN_SECONDS = 0.3
@@ -124,7 +124,7 @@ def follow(
     inbox: queue.Queue[Any] = queue.Queue()
 
     def report(fraction: float, note: str) -> None:
-        if stop.is_set():
+        if stop.is_set() or threads.ending.is_set():
             raise Stopped
         inbox.put(Step(fraction, note))
 
@@ -145,7 +145,7 @@ def follow(
 
     # In the context of the call: whose it is, decides whose share of a lent GPU it takes (``zero_gpu``).
     context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name="sprdiff-run", daemon=True).start()
+    threads.start(lambda: context.run(run), "sprdiff-run")
     shown: Step | None = None
     try:
         while not stop.is_set():

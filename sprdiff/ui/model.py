@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from sprdiff import bitstream
 from sprdiff.errors import BitstreamError, SettingsError, SPRDiffError, WeightsError
 from sprdiff.types import OnBytes, Progress
-from sprdiff.ui import texts
+from sprdiff.ui import texts, threads
 from sprdiff.ui.jobs import turn
 from sprdiff.ui.panels import size_text
 
@@ -118,7 +118,7 @@ class BackgroundModel:
             if self._state.phase in ("fetching", "loading", "ready"):
                 return
             self._set("loading" if self._fetch is None else "fetching")
-        threading.Thread(target=self._load, name="sprdiff-load", daemon=True).start()
+        threads.start(self._load, "sprdiff-load")
 
     def get(self, report: Progress | None = None) -> SPRDiffPipeline:
         """The pipeline; waits until it is loaded, and tells ``report`` so.
