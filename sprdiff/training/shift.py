@@ -3,6 +3,9 @@
 Training lets the rate of a quality drift. Afterwards quality 0 means what L meant and 255 what H meant; H may
 be above 255, on the straight lines of the last two anchors. A few minutes of the ``codec`` stage must follow,
 with its settings ``qualities.coarsest_step`` and ``finest_step`` moved alike, or they pull it back.
+
+Not a setting of that stage: it changes trained weights once, and a later round with the same settings would
+change them again.
 """
 
 from __future__ import annotations
