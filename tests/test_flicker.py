@@ -52,6 +52,17 @@ def test_a_gif_has_colours_of_its_own_in_each_picture(folder):
             assert np.abs(shown - np.asarray(frame, int)).mean() < 4
 
 
+def test_labels_below_a_narrow_picture_begin_at_one_place(tmp_path):
+    folder = make_comparison(tmp_path, "jpeg", target_bpp=0.3)
+    record = record_of(folder)
+    for name in ("original", *(row["method"] for row in record["results"])):
+        Image.new("RGB", (250, 750)).save(folder / f"{name}.png")
+    record |= {"width": 250, "height": 750}
+    frames = [np.asarray(frame.convert("L"))[750:] for frame in draw_frames(record, folder)]
+    begins = [int((label < 128).any(0).argmax()) for label in frames]
+    assert min(begins) > 10 and max(begins) - min(begins) <= 3, "letters differ in their first stroke alone"
+
+
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 def test_an_mp4_plays_every_picture_for_a_second_in_its_colours(folder):
     path = write_flicker(record_of(folder), folder / "f.mp4")

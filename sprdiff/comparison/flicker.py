@@ -133,8 +133,10 @@ def draw_frames(
     letters = next(
         (size for size in range(30, 9, -1) if all(label.length(size) <= width for _, label in shown)), 9
     )
+    longest = max(label.length(letters) for _, label in shown)
     return [
-        _labelled(picture, label, width, letters) for picture, (_, label) in zip(pictures, shown, strict=True)
+        _labelled(picture, label, width, letters, longest)
+        for picture, (_, label) in zip(pictures, shown, strict=True)
     ]
 
 
@@ -169,15 +171,17 @@ def _scaled(image: Image.Image) -> Image.Image:
     return reduced
 
 
-def _labelled(picture: Image.Image, label: _Label, width: int, letters: int) -> Image.Image:
-    """The picture over its label on white, with even sides, which MP4 needs."""
+def _labelled(picture: Image.Image, label: _Label, width: int, letters: int, longest: float) -> Image.Image:
+    """The picture over its label on white, with even sides, which MP4 needs.
+
+    All labels of an animation begin at one place, where the ``longest`` fits in.
+    """
     height = picture.height + round(1.9 * letters)
     canvas = Image.new("RGB", (width + width % 2, height + height % 2), "white")
     left = (canvas.width - picture.width) // 2
     canvas.paste(picture, (left, 0))
-    start = left + letters // 3
-    fits = start + label.length(letters) <= canvas.width
-    label.draw(canvas, start if fits else 0, letters, picture.height)
+    start = max(0, min(left + letters // 3, int(canvas.width - longest)))
+    label.draw(canvas, start, letters, picture.height)
     return canvas
 
 
