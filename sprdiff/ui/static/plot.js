@@ -31,7 +31,7 @@ const spread = (list, share) => {
 // An SVG with grid, ticks and axis name, and the functions that place a rate and a value on it.
 const makeFrame = (plot, rates, values, name, right) => {
   const width = Math.max(plot.clientWidth, 320);
-  const height = Math.min(680, Math.max(340, width * 0.55));
+  const height = Math.min(Math.max(680, innerHeight * 0.62), Math.max(340, width * 0.55));
   const size = parseFloat(getComputedStyle(plot).fontSize);
   const room = { left: size * 3.6, right: Math.min(size * right, width * 0.36), top: size, bottom: size * 3.2 };
   const [x0, x1] = spread(rates.map(Math.log), 0.06);
