@@ -428,7 +428,7 @@ const drawTable = () => {
   for (const column of shown.columns) {
     const cell = make("th", "", column.name + (column.unit ? ", " + column.unit : ""));
     cell.title = column.about;
-    cell.append(make("span", "v-arrow", column.better === "higher" ? " ↑" : " ↓"));
+    cell.append(make("span", "v-arrow", column.better === "higher" ? "\u00a0↑" : "\u00a0↓"));
     cell.append(make("span", "sr-only", column.better + " is better"));
     head.append(cell);
   }
