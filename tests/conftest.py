@@ -167,13 +167,15 @@ def page_url() -> Iterator[str]:
 @pytest.fixture
 def page(driver, page_url) -> Iterator[Page]:
     """The page, newly opened; fails where the browser's console has an error at the end."""
-    from browser import Page, prefer, resize
+    from browser import Page, prefer, resize, wait
 
     driver.get("about:blank")  # leaving a page may abort what it still waits for
     driver.get_log("browser")
     resize(driver, 1280, 900)
     prefer(driver, "")
-    yield Page(driver, page_url).open()
+    page = Page(driver, page_url).open()
+    wait(lambda: "Model ready" in page.model_state(), "the model")  # a test may open the page anew
+    yield page
     problems = [line for line in driver.get_log("browser") if line["level"] == "SEVERE"]
     assert not problems, problems
 
