@@ -165,6 +165,26 @@ def test_a_remembered_reference_changes_no_figure(torch_cache, name):
     assert [measure(*pair, [name])[name].value for pair in pairs] == expected
 
 
+@pytest.mark.parametrize("name", ["lpips-vgg", "dists"])
+def test_reduced_precision_is_asked_for_and_ends_and_stays_near(torch_cache, monkeypatch, name):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})  # others emulate it
+    store_random_backbone(torch_cache, "vgg16")
+    store_random_dists(torch_cache)
+    reference = smooth_picture(40, 48)
+    pair = reference, noisy(reference, 20)
+    exact = METRICS[name].function(*pair)
+    deep.lpips_network.cache_clear()
+    deep.dists_network.cache_clear()
+    with deep.reduced_precision():
+        reduced = METRICS[name].function(*pair)  # whose features of the original are not for what follows
+        assert METRICS[name].function(reference, reference) == pytest.approx(0, abs=1e-5)
+    assert reduced != exact and reduced == pytest.approx(exact, abs=0.001)
+    assert METRICS[name].function(*pair) == exact
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    with deep.reduced_precision():
+        assert METRICS[name].function(*pair) == exact
+
+
 def test_loading_weights_prints_nothing(torch_cache, capfd):
     store_random_backbone(torch_cache, "alexnet")
     with warnings.catch_warnings():

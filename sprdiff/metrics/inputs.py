@@ -63,7 +63,8 @@ def batches(
     side = min(arrays[0].shape[:2])
     if side < smallest_side:
         raise UndefinedMetricError(f"needs at least {smallest_side} pixels a side, the picture has {side}")
-    first, second = (torch.tensor(a).permute(2, 0, 1)[None].float() * (top / 255) for a in arrays)
+    # In this order they keep the memory format "channels last", in which convolutions are faster.
+    first, second = (torch.tensor(a)[None].permute(0, 3, 1, 2).float() * (top / 255) for a in arrays)
     return first, second
 
 

@@ -131,6 +131,7 @@ class Desk:
             place.enter_context(self.line.turn(report))
             # Here, since it imports torch.
             from sprdiff.comparison.compare import CODING_SHARE, code, measured, part
+            from sprdiff.metrics.deep import reduced_precision
 
             report(0.0, texts.STARTING if model.state.phase == "ready" else texts.MODEL_LOADING)
             results: dict[str, MethodResult] = {}
@@ -179,7 +180,7 @@ class Desk:
                 # of minutes must not keep the next in line from their pictures.
                 self.weights.wait(metric, part(report, start, start + share / 2), place.close, say_awaited)
                 measuring = part(report, start + share / 2, start + share)
-                with turn(self.measuring, measuring):
+                with turn(self.measuring, measuring), reduced_precision():
                     measure([metric], measuring)
             if not missing:
                 key = comparison_key(model, image, method_ids, target_bpp)
