@@ -240,6 +240,7 @@ def test_the_zip_holds_what_was_compared(desk, session, picture):
     record = json.loads(held["results.json"])
     assert [row["method"] for row in record["results"]] == ["sprdiff-coarse", "sprdiff-final", "jpeg"]
     assert record["fingerprint"] == FakePipeline().fingerprint
+    assert record["vgg_dtype"] in ("float32", "bfloat16")
     assert [row["num_bytes"] for row in record["results"]] == [
         Path(entry["file"]["path"]).stat().st_size for entry in value["panels"][1:]
     ]

@@ -82,6 +82,13 @@ def _lpips(net: Net, first: torch.Tensor, second: torch.Tensor) -> float:
 _reduced: ContextVar[bool] = ContextVar("reduced", default=False)
 
 
+def reduced_dtype() -> Literal["bfloat16", "float32"]:
+    """In what most of VGG-16 runs within ``reduced_precision`` on this processor."""
+    import torch
+
+    return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16", False) else "float32"
+
+
 @contextmanager
 def reduced_precision() -> Iterator[None]:
     """Within, all but the first block of VGG-16 runs in bfloat16, where the processor has AMX tiles for that.
@@ -91,9 +98,7 @@ def reduced_precision() -> Iterator[None]:
     half a level, and LPIPS of blurred pictures was by 0.0017. For whoever waits: what is published is in
     float32.
     """
-    import torch
-
-    token = _reduced.set(torch.cpu.get_capabilities().get("amx_bf16", False))
+    token = _reduced.set(reduced_dtype() == "bfloat16")
     try:
         yield
     finally:

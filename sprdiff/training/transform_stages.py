@@ -141,9 +141,9 @@ class RateDistortionSettings(Settings):
         qualities: the range of them.
         structure: weight of structure beside squared error. It keeps contrast that costs few bits, and is
             small, so that PSNR hardly suffers.
-        noisy_until: for this first share of the steps the rate is that of noisy symbols, which wakes the
-            hyper-latent; then the mixed estimate: noise overstates the cost of symbols that are almost always
-            zero by a factor of two.
+        noisy_until: for this first share of the steps the rate is that of noisy symbols, without which the
+            hyper-latent stays zero; then the mixed estimate: noise overstates the cost of symbols that are
+            almost always zero by a factor of two.
     """
 
     steps: PositiveInt = 1500
@@ -167,8 +167,8 @@ class CodecSettings(RateDistortionSettings):
 class CodecObjective(nn.Module):
     """Rate and distortion over all qualities: bpp + lmbda(quality) * MSE of the coarse picture.
 
-    Every crop has a quality of its own, drawn uniformly. The sum is divided by the square root of the
-    Lagrangian, so that no end of the range drowns the other.
+    Every crop has a quality of its own, see :meth:`QualityRange.draw`. The sum is divided by the square root
+    of the Lagrangian, so that neither end of the range outweighs the other.
     """
 
     def __init__(

@@ -141,9 +141,10 @@ class Board:
         )
 
     def _record(self, fingerprint: str) -> dict[str, Any]:
-        """What ``results.json`` holds, as ``sprdiff.comparison.folder`` writes it."""
+        """What ``results.json`` holds: as ``sprdiff.comparison.folder`` writes it, with VGG-16's precision."""
         from sprdiff.comparison.environment import environment
         from sprdiff.comparison.rows import method_row
+        from sprdiff.metrics.deep import reduced_dtype
 
         rows = []
         for method, result in self._results.items():
@@ -160,6 +161,7 @@ class Board:
             "original": self._original["picture"]["orig_name"],
             "results": rows,
             "missing": {method: panel["reason"] for method, panel in self._missing.items()},
+            "vgg_dtype": reduced_dtype(),
             **environment(),
         }
 

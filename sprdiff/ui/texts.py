@@ -218,5 +218,6 @@ HOW_LIMITS = (
 HOW_NUMBERS = (
     "Every picture on this page is decoded from the file offered beside it. Bits per pixel are eight times"
     " that file's bytes over the original's width times height. PSNR and MS-SSIM are measured on 8-bit "
-    "RGB, LPIPS with AlexNet. Times are those of this machine."
+    "RGB, LPIPS with AlexNet. On processors with AMX most of VGG-16, under LPIPS VGG and DISTS, runs in "
+    "bfloat16: within 0.0003 of what the command line measures. Times are those of this machine."
 )
