@@ -199,6 +199,8 @@ def test_programs_measure_in_turn_with_the_page(desk, photo, tmp_path):
 
 def test_a_failure_of_a_baseline_is_not_remembered(desk, session, picture, monkeypatch):
     class Broken:
+        label = "WebP"
+
         def compress(self, image: Image.Image, *, max_bytes: int) -> None:
             raise OSError("encoder error -2")
 
