@@ -26,6 +26,7 @@ from sprdiff.errors import SettingsError
 from sprdiff.metrics import METRICS
 from sprdiff.ui import build_app, handlers, jobs, launch_options, texts
 from sprdiff.ui.api import compare_file
+from sprdiff.ui.page import MAX_PAGES
 from sprdiff.ui.panels import METRIC_IDS
 from sprdiff.ui.scratch import remove_abandoned
 
@@ -212,6 +213,17 @@ def test_a_failure_of_a_baseline_is_not_remembered(desk, session, picture, monke
         assert [each["label"] for each in last()["missing"]] == ["WebP"]
     again = last()
     assert again["missing"] == [] and again["panels"][-1]["id"] == "webp"
+
+
+def test_gradio_keeps_the_components_of_the_last_pages_alone():
+    app = build_app(FakePipeline, model_name="fake")
+    app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        for page in range(MAX_PAGES + 20):
+            assert app.state_holder[str(page)] is not None  # made at the first call of a page
+        assert len(app.state_holder.session_data) <= MAX_PAGES + 1
+    finally:
+        app.close()
 
 
 def test_uploads_to_a_killed_server_go_when_the_next_one_begins(tmp_path, monkeypatch):
