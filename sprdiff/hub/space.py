@@ -34,7 +34,7 @@ spaces                           # asks ZeroGPU for a GPU
 """
 
 ZERO_GPU_PYTHON = "3.12.12"
-"""For ZeroGPU. Its documentation names 3.10, which torch has left, and Spaces take this one; not tried there."""
+"""For ZeroGPU. What is documented of it is 3.10, for which torch is not made any more; not tried there."""
 
 
 def space_files(root: Path = ROOT, *, hardware: str | None = None) -> dict[str, Path | bytes]:

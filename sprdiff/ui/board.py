@@ -141,7 +141,7 @@ class Board:
         )
 
     def _record(self, fingerprint: str) -> dict[str, Any]:
-        """What ``results.json`` holds: as ``sprdiff.comparison.folder`` writes it, with VGG-16's precision."""
+        """What ``results.json`` holds: what ``sprdiff.comparison.folder`` writes, and VGG-16's precision."""
         from sprdiff.comparison.environment import environment
         from sprdiff.comparison.rows import method_row
         from sprdiff.metrics.deep import reduced_dtype
