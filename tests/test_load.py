@@ -194,7 +194,7 @@ def test_programs_measure_in_turn_with_the_page(desk, photo, tmp_path):
             raise jobs.Stopped
 
     with desk.measuring, pytest.raises(jobs.Stopped):
-        compare_file(desk, str(tmp_path / "a.png"), BPP, ["jpeg"], report)
+        compare_file(desk, str(tmp_path / "a.png"), BPP, ["jpeg"], None, report)
     assert desk.model.lock.acquire(timeout=1)
 
 

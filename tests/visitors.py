@@ -31,8 +31,9 @@ def start_server(temporary: Path) -> tuple[subprocess.Popen[str], str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY)}
-    # What a machine sets for its allocator is no part of what is measured.
-    environment = {key: value for key, value in environment.items() if not key.startswith("MALLOC_")}
+    # What is measured depends neither on a machine's allocator nor on what another test has set for gradio.
+    unset = ("MALLOC_", "GRADIO_")
+    environment = {key: value for key, value in environment.items() if not key.startswith(unset)}
     command = [sys.executable, "-u", "-m", "sprdiff", "serve", "--port", str(port)]
     server = subprocess.Popen(command, cwd=temporary, env=environment, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None

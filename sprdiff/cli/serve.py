@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,8 @@ def serve(
     checkpoints = list(dict.fromkeys(model or _default_checkpoints()))
     for checkpoint in checkpoints:
         locate(checkpoint)
+    # Without one, libraries would print what they think of it as they are imported.
+    tempfile.gettempdir()
     # Read by gradio when it is imported, so the page is imported only now.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # Seconds in which gradio notices who has left, whose calls are not made then.
