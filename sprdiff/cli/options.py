@@ -16,6 +16,7 @@ from sprdiff.checkpoint.weights import default_checkpoint, locate
 from sprdiff.cli import console
 from sprdiff.cli.common import COMMON, Common
 from sprdiff.errors import SettingsError
+from sprdiff.memory import keep_freed
 
 if TYPE_CHECKING:
     from sprdiff.pipeline import SPRDiffPipeline
@@ -109,6 +110,7 @@ def load_pipeline(
     if progress is not None:
         progress(0.0, "Loading the model")
     _leave_out_libraries()
+    keep_freed()
     if not COMMON.verbose:
         console.quiet_libraries()  # here as well: evaluate --jobs calls this in processes of its own
         from diffusers.utils import logging as diffusers_logging

@@ -225,6 +225,7 @@ class Desk:
         from PIL import Image
 
         from sprdiff.metrics import measure
+        from sprdiff.metrics.deep import reduced_precision
 
         picture = Image.new("RGB", (192, 192))
         pipeline.decompress(pipeline.compress(picture, target_bpp=0.03))
@@ -233,7 +234,8 @@ class Desk:
         def build_networks() -> None:
             for metric in METRIC_IDS:
                 self.weights.wait(metric)
-                measure(picture, picture, [metric])
+                with reduced_precision():
+                    measure(picture, picture, [metric])
 
         if self.weights.fetching_ahead:
             threading.Thread(target=build_networks, name="sprdiff-metrics", daemon=True).start()
