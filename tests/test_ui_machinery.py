@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from fakes import FakePipeline
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from pictures import same_pixels
 from PIL import Image
 
@@ -247,32 +249,64 @@ def test_baseline_choices_are_known_methods():
 
 
 def test_calls_that_nobody_waits_for_are_not_made(monkeypatch):
-    """The calls of a client that has left are not made, whether gradio drops them or not."""
+    """Those that lie in the queue when their client leaves, nor one that gets there afterwards."""
     monkeypatch.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.3")
-    pipeline = FakePipeline(seconds=0.3)
+    gate, left = threading.Event(), threading.Event()
+    close = Sessions.close
+
+    def notice(sessions, session_hash):
+        close(sessions, session_hash)
+        left.set()
+
+    class Gated(FakePipeline):
+        def encode(self, image, **options):
+            self.calls["begun"] += 1
+            assert gate.wait(120)
+            return super().encode(image, **options)
+
+    monkeypatch.setattr(Sessions, "close", notice)
+    pipeline = Gated()
     app = build_app(lambda: pipeline, model_name="fake")
     _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    gate.set()
+    picture = str(REPOSITORY / "assets/examples/chelsea.png")
     try:
-        script = (
-            "import sys; from gradio_client import Client, handle_file; "
-            "c = Client(sys.argv[1], verbose=False); "
-            "jobs = [c.submit(handle_file(sys.argv[2]), 0.2, api_name='/compress') for _ in range(30)]; "
-            "jobs[0].result(); print('first', flush=True); jobs[-1].result()"
-        )
-        picture = str(REPOSITORY / "assets/examples/chelsea.png")
-        left = subprocess.Popen(
+        stays = Client(address, verbose=False)
+        stays.predict(handle_file(picture), 0.2, api_name="/compress")  # after those that warm the model up
+        gate.clear()
+        begun = pipeline.calls["begun"]
+        script = """
+import sys, time
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+client = Client(sys.argv[1], verbose=False)
+jobs = [client.submit(handle_file(sys.argv[2]), 0.2, api_name="/compress") for _ in range(30)]
+while not all(job.status().code.name in ("IN_QUEUE", "PROCESSING") for job in jobs):
+    time.sleep(0.05)
+print(client.session_hash, flush=True)
+time.sleep(120)
+"""
+        leaver = subprocess.Popen(
             [sys.executable, "-c", script, address, picture], stdout=subprocess.PIPE, text=True
         )
-        assert left.stdout.readline() == "first\n"
-        left.kill()
-        left.wait()
-        made = pipeline.calls["encode"]
-        # The next client waits for the call that is running; none of the others is made afterwards.
-        Client(address, verbose=False).predict(handle_file(picture), 0.2, api_name="/compress")
-        time.sleep(30 * pipeline.seconds)
-        # The running one, two that may begin before the lost heartbeat is noticed, and the next client's.
-        assert pipeline.calls["encode"] <= made + 4 < 30
+        session_hash = leaver.stdout.readline().strip()
+        assert session_hash
+        leaver.kill()
+        leaver.wait()
+        assert left.wait(60), "its heartbeat never ended"
+        gate.set()
+        # Behind the others in the queue, so they have had their turn when it has its answer.
+        stays.predict(handle_file(picture), 0.2, api_name="/compress")
+        # The one that ran when its client left, and the next client's.
+        assert pipeline.calls["begun"] == begun + 2
+
+        late = Client(address, verbose=False)
+        late.session_hash = session_hash
+        with pytest.raises(AppError, match=re.escape(texts.PAGE_CLOSED)):
+            late.predict(handle_file(picture), 0.2, api_name="/compress")
+        assert pipeline.calls["begun"] == begun + 2
     finally:
+        gate.set()
         app.close()
 
 
