@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     from sprdiff.ui.desk import Desk
     from sprdiff.ui.sessions import Session
 
-# Before torch is imported, and for the processes that tests start: a test machine has few cores.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported, and for the processes that tests start: a test machine has few cores, and two
+# tests run at once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test may depend on a network; those of the Hub client undo this in the processes they start.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Before tests import it, or it could not be a plugin as well.
 pytest.register_assert_rewrite("runs")
+
+LONGEST = "test_training_processes.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the file that takes minutes: at the end, one process would wait for the other."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 def make_photo(width: int = 192, height: int = 176, seed: int = 7) -> Image.Image:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from browser import METHODS, Page, resize, wait
+from conftest import make_photo
 from fakes import FINGERPRINT, FakePipeline
 from PIL import Image
 from selenium.webdriver import Keys
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.browser
 BPP = 0.05
 
 
-def test_all_pictures_come_before_a_number_that_takes_long(page, photo_file, monkeypatch):
+def test_all_pictures_come_before_a_number_that_takes_long(page, tmp_path, monkeypatch):
     """The deep metrics wait here as if their weights were still on the way."""
     arrived = threading.Event()
 
@@ -46,8 +47,9 @@ def test_all_pictures_come_before_a_number_that_takes_long(page, photo_file, mon
             t => t.textContent === arguments[0]).map(t => t.nextElementSibling.textContent)"""
         return set(page.run(script, label))
 
-    page.choose(photo_file)
-    page.set_bpp(0.03)  # nobody has compared it before
+    make_photo(360, 240, seed=8).save(tmp_path / "not compared before.png")
+    page.choose(tmp_path / "not compared before.png")
+    page.set_bpp(BPP)
     try:
         page.find("#run").click()
         wait(lambda: page.panels() == ["original", *METHODS], "all pictures")
