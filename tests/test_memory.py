@@ -7,15 +7,21 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys
+import resource, sys, threading
 import numpy as np
 from sprdiff.memory import keep_freed
 if sys.argv[1:]:
     keep_freed()
-np.ones(16 << 20)  # 128 MiB
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(16 << 20)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+def work():
+    np.ones(16 << 20)  # 128 MiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(16 << 20)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)  # as the page's comparisons are
+thread.start()
+thread.join()
 """
 
 

@@ -12,7 +12,7 @@ from slow_server import SlowServer
 
 from sprdiff.errors import WeightsError
 from sprdiff.metrics.download import cached_weights
-from sprdiff.ui import build_app, handlers, launch_options, page, weights
+from sprdiff.ui import build_app, handlers, jobs, launch_options, page, weights
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.panels import WAITING
 from sprdiff.ui.sessions import Session
@@ -46,7 +46,10 @@ def no_weights(*arguments, **options):
     raise WeightsError("none of its own in this test")
 
 
-def test_all_pictures_and_quick_numbers_come_while_the_weights_are_fetched(slow, session, picture):
+def test_all_pictures_and_quick_numbers_come_while_the_weights_are_fetched(
+    slow, session, picture, monkeypatch
+):
+    monkeypatch.setattr(jobs, "STEP_SECONDS", 0)  # every step of a download that is over at once
     desk = Desk(FakePipeline, "fake", fetch_weights=True)
     methods = ["jpeg", "webp", "jpeg2000", "avif"]
     shares, cells_said, complete = [], [], False

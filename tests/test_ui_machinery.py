@@ -310,6 +310,25 @@ time.sleep(120)
         app.close()
 
 
+def test_steps_that_follow_each_other_closely_are_drawn_once_and_the_last_one_in_time():
+    go_on = threading.Event()
+
+    def work(report, emit):
+        for number in range(100):
+            report(number / 100, "quick")
+        emit("a picture")
+        for number in range(100):
+            report(number / 100, f"step {number}")
+        assert go_on.wait(30)
+
+    events = jobs.follow(work, threading.Event())
+    assert next(events) == jobs.Step(0.0, "quick")
+    assert next(events) == jobs.Result("a picture"), "and none of the steps before it"
+    assert next(events) == jobs.Step(0.99, "step 99"), "although nothing follows"
+    go_on.set()
+    assert list(events) == []
+
+
 def test_a_process_that_ends_while_a_run_computes_ends_in_order():
     """A daemon thread inside torch aborted it (exit code 134, or -6)."""
     script = """

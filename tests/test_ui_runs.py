@@ -22,7 +22,7 @@ from PIL import Image
 from sprdiff.errors import BitstreamError, SettingsError, WeightsError
 from sprdiff.metrics import METRICS
 from sprdiff.metrics.rate import max_bytes
-from sprdiff.ui import handlers, panels, texts
+from sprdiff.ui import handlers, jobs, panels, texts
 from sprdiff.ui.desk import Desk
 from sprdiff.ui.sweep import SWEEP_BPPS, run_sweep
 from sprdiff.ui.takeaway import make_figure, make_flicker
@@ -140,7 +140,8 @@ def test_a_stop_while_measuring_keeps_pictures_and_numbers(desk, session, pictur
     assert [entry["cells"][2]["text"] for entry in again.viewer["panels"][1:]] == ["0.5000"] * 3
 
 
-def test_the_bar_never_goes_back(desk, session, picture):
+def test_the_bar_never_goes_back(desk, session, picture, monkeypatch):
+    monkeypatch.setattr(jobs, "STEP_SECONDS", 0)  # every step of a run that takes no time
     frames = [*run(desk, session, picture, methods=["jpeg", "webp"]), *run_sweep(desk, session, picture, [])]
     ends = [index for index, frame in enumerate(frames) if not frame.running]
     assert len(ends) == 2

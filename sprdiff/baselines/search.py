@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -71,7 +72,8 @@ def best_within(
     Args:
         image: RGB.
         max_bytes: budget for the whole file.
-        rate_controls: variants of one codec, for example with and without chroma subsampling; all are tried.
+        rate_controls: variants of one codec, for example with and without chroma subsampling; all are tried,
+            each in a thread of its own.
         decode: RGB picture of a file.
         patience: scales in a row without a better picture after which the search ends.
     Returns:
@@ -81,7 +83,13 @@ def best_within(
     @functools.cache
     def made(scale: float) -> dict[str, Candidate]:
         small = shrink(image, scale)
-        return {variant: control(small, max_bytes) for variant, control in rate_controls.items()}
+        # A copy for each: Pillow keeps the options of a save in the picture.
+        with ThreadPoolExecutor(len(rate_controls)) as pool:
+            begun = {
+                variant: pool.submit(control, small.copy(), max_bytes)
+                for variant, control in rate_controls.items()
+            }
+            return {variant: future.result() for variant, future in begun.items()}
 
     smallest, *larger = sorted(SCALES)
     variant, candidate = min(made(smallest).items(), key=lambda each: len(each[1].data))

@@ -14,6 +14,7 @@ import typer
 from sprdiff.checkpoint.weights import MODEL_VARIABLE, default_checkpoint, locate, resolve
 from sprdiff.cli.options import MaxPixels, load_pipeline
 from sprdiff.files import check_folder
+from sprdiff.memory import keep_freed
 
 if TYPE_CHECKING:
     from sprdiff import SPRDiffPipeline
@@ -58,6 +59,7 @@ def serve(
     checkpoints = list(dict.fromkeys(model or _default_checkpoints()))
     for checkpoint in checkpoints:
         locate(checkpoint)
+    keep_freed()  # here: comparisons run in threads, which gradio starts
     # Without one, libraries would print what they think of it as they are imported.
     tempfile.gettempdir()
     # Read by gradio when it is imported, so the page is imported only now.

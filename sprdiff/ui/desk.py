@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from sprdiff.types import OnBytes, Progress
 from sprdiff.ui import texts
 from sprdiff.ui.jobs import Line, turn
 from sprdiff.ui.model import BackgroundModel, Checkpoint, Models
-from sprdiff.ui.records import METRIC_IDS, SPRDIFF_METHODS, Awaited, Missing, StreamDetail, Unfinished
+from sprdiff.ui.records import METRIC_IDS, SPRDIFF_METHODS, Awaited, Coded, Measured, Missing, StreamDetail
 from sprdiff.ui.scratch import Scratch
 from sprdiff.ui.sessions import Sessions
 from sprdiff.ui.weights import MetricWeights
@@ -41,6 +42,9 @@ RUNS, WAITING_RUNS = 3, 24
 """At once, each holding all of its pictures, and in the line before them."""
 READERS = 2
 """Pictures that are decoded at once."""
+
+EMIT_SECONDS = 1.0
+"""Between the numbers of some pictures and those of the next."""
 
 CACHED_COMPARISONS = 16
 CACHED_PIXELS = 60_000_000
@@ -118,14 +122,15 @@ class Desk:
         method_ids: Sequence[str],
         target_bpp: float,
         report: Progress,
-        emit: Callable[[MethodResult | Unfinished | Awaited | Missing | StreamDetail], None],
+        emit: Callable[[Coded | Measured | Awaited | Missing | StreamDetail], None],
         metrics: Sequence[str] = METRIC_IDS,
     ) -> None:
         """Emits every picture as it is decoded, then all of them again with more and more numbers.
 
-        The model's lock is held until the last picture is there, and not while they are measured. What is
-        emitted is an ``Unfinished`` until it has all of ``metrics``. The whole is remembered, unless a method
-        is missing: it may be there the next time.
+        The model's lock is held until the last picture is there, and not while they are measured. Numbers
+        that come within a second are emitted together: browsers take their time to show them, on a laptop
+        from the cores that measure. The whole is remembered, unless a method is missing: it may be there the
+        next time.
         """
         with ExitStack() as place:
             place.enter_context(self.line.turn(report))
@@ -153,16 +158,22 @@ class Desk:
                     image, method_ids, pipeline, target_bpp=target_bpp, progress=coding, on_missing=on_missing
                 ):
                     results[result.method] = result
-                    emit(Unfinished(result))
+                    emit(Coded(result))
                 if DETAILED in results:
                     data = results[DETAILED].encoded.data
                     detail = StreamDetail(pipeline.inspect(data).rate, pipeline.bit_map(data))
                     emit(detail)
 
             def measure(ids: Sequence[str], progress: Progress) -> None:
+                fresh: dict[str, MethodResult] = {}
+                emitted = time.monotonic()
                 for result in measured(image, results.values(), ids, progress=progress):
-                    results[result.method] = result
-                    emit(result if len(result.metrics) == len(metrics) else Unfinished(result))
+                    results[result.method] = fresh[result.method] = result
+                    if time.monotonic() - emitted >= EMIT_SECONDS:
+                        emit(Measured(tuple(fresh.values())))
+                        fresh, emitted = {}, time.monotonic()
+                if fresh:
+                    emit(Measured(tuple(fresh.values())))
 
             measure(
                 [metric for metric in metrics if not METRICS[metric].deep],

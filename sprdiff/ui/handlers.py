@@ -37,10 +37,11 @@ from sprdiff.ui.records import (
     METRIC_IDS,
     SPRDIFF_METHODS,
     Awaited,
+    Coded,
+    Measured,
     Missing,
     Picture,
     StreamDetail,
-    Unfinished,
 )
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 
@@ -194,7 +195,7 @@ def run_comparison(
     yield Shown(board.viewer(), status_html(None, "" if board.done else texts.STOPPED), False)
 
 
-def _put(board: Board, value: Any) -> str:
+def _put(board: Board, value: Coded | Measured | Missing | StreamDetail) -> str:
     """Puts what a comparison emitted on the board; a note about it."""
     if isinstance(value, StreamDetail):
         board.detail = value
@@ -202,12 +203,16 @@ def _put(board: Board, value: Any) -> str:
     if isinstance(value, Missing):
         board.miss(value)
         return missing_text(value)
-    if isinstance(value, Unfinished):
+    if isinstance(value, Coded):
         board.show(value.result)
-        note = texts.IS_PARTLY_MEASURED if value.result.metrics else texts.IS_READY
-        return note.format(label=value.result.label, count=len(value.result.metrics), all=len(METRIC_IDS))
-    board.add(value)
-    return texts.IS_MEASURED.format(label=value.label)
+        return texts.IS_READY.format(label=value.result.label)
+    for result in value.results:
+        if len(result.metrics) == len(METRIC_IDS):
+            board.add(result)
+        else:
+            board.show(result)
+    count = len(value.results[-1].metrics)
+    return texts.ARE_MEASURED.format(count=count, all=len(METRIC_IDS))
 
 
 def decode_file(desk: Desk, session: Session, path: str, name: str) -> Iterator[Shown]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from sprdiff.types import Progress
 from sprdiff.ui import texts, threads
 
 POLL_SECONDS = 0.1
+STEP_SECONDS = 0.5
 TURN_SECONDS = 0.3
 """Seconds between reports of a run that waits; a shorter wait is not reported."""
 
@@ -113,7 +116,9 @@ def follow(
 ) -> Iterator[Step | Result]:
     """Steps and results of ``work`` as they come; ends early, without waiting, when ``stop`` is set.
 
-    The work runs in a thread. When it is stopped it goes on in the background until its next report.
+    The work runs in a thread. When it is stopped it goes on in the background until its next report. Of
+    steps that follow each other closely only the latest is worth drawing: one comes ``STEP_SECONDS`` after
+    what came before it, or is left out where something newer comes first.
 
     Args:
         work: called with two functions, one that reports progress and one that hands over a result.
@@ -146,23 +151,26 @@ def follow(
     # In the context of the call: whose it is, decides whose share of a lent GPU it takes (``zero_gpu``).
     context = contextvars.copy_context()
     threads.start(lambda: context.run(run), "sprdiff-run")
-    shown: Step | None = None
+    shown: Step | None = None  # a run that waits reports the same repeatedly, so that it can be stopped
+    latest: Step | None = None
+    drawn = -math.inf
     try:
         while not stop.is_set():
             try:
                 item = inbox.get(timeout=POLL_SECONDS)
             except queue.Empty:
-                continue
+                item = None
             if item is _DONE:
                 return
             if isinstance(item, BaseException):
                 raise item
-            # Only the latest of several waiting steps is worth drawing.
-            if isinstance(item, Step) and not inbox.empty() and isinstance(inbox.queue[0], Step):
-                continue
-            if item == shown:
-                continue  # a run that waits reports repeatedly, so that it can be stopped
-            shown = item if isinstance(item, Step) else shown
-            yield item
+            if isinstance(item, Step):
+                latest = item
+            elif item is not None:
+                yield item
+                latest, drawn = None, time.monotonic()
+            if latest not in (None, shown) and time.monotonic() - drawn >= STEP_SECONDS:
+                yield latest
+                shown, drawn = latest, time.monotonic()
     finally:
         stop.set()

@@ -46,10 +46,17 @@ class StreamDetail:
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A method's picture before all of its metrics are there; its result follows."""
+class Coded:
+    """A method's picture, not measured yet."""
 
     result: MethodResult
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Results that have more numbers than when they were handed out last."""
+
+    results: tuple[MethodResult, ...]
 
 
 @dataclass(frozen=True)

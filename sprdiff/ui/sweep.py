@@ -14,15 +14,7 @@ from sprdiff.ui.desk import Desk
 from sprdiff.ui.handlers import Shown, status_html
 from sprdiff.ui.jobs import Step, follow
 from sprdiff.ui.panels import bpp_text, bytes_text, metric_cells, metric_columns, scale_text
-from sprdiff.ui.records import (
-    PANEL_METRIC_IDS,
-    SPRDIFF_METHODS,
-    Awaited,
-    Missing,
-    Picture,
-    StreamDetail,
-    Unfinished,
-)
+from sprdiff.ui.records import PANEL_METRIC_IDS, SPRDIFF_METHODS, Measured, Missing, Picture
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 
 if TYPE_CHECKING:
@@ -66,8 +58,10 @@ def run_sweep(
             def emit_result(value: Any, bpp: float = target_bpp) -> None:
                 if isinstance(value, Missing):
                     missing.append(value)
-                elif not isinstance(value, Unfinished | Awaited | StreamDetail):
-                    emit((bpp, value))
+                elif isinstance(value, Measured):
+                    for result in value.results:
+                        if len(result.metrics) == len(PANEL_METRIC_IDS):
+                            emit((bpp, result))
 
             desk.compare(model, image, method_ids, target_bpp, report_all, emit_result, PANEL_METRIC_IDS)
 
