@@ -5,9 +5,8 @@
 Starts ``app.py`` in a process of its own and drives it in headless Chromium (selenium and chromedriver, as
 the tests do): from the command to a page that takes input, from Compare to the first picture and to the
 last, and the same once more, from the cache. The page itself takes the times, so that nobody asks it twenty
-times a second. Browser and server share the cores here; what the server takes alone, for this picture and
-then for its mirror image, is measured in another process (``--server``). With ``--shots FOLDER`` it leaves
-screenshots of every tab, at three widths, light and dark.
+times a second. Browser and server share the cores here; ``comparison.py`` has the server alone. With
+``--shots FOLDER`` it leaves screenshots of every tab, at three widths, light and dark.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +38,6 @@ LIMITS = {
     "interactive_seconds": 12.0,
     "coarse_seconds": 2.5,
     "all_panels_seconds": 15.0,
-    "server_seconds": 12.0,
-    "server_again_seconds": 12.0,
     "cached_seconds": 0.3,
 }
 """What the project promises for 768 x 512 on two cores."""
@@ -52,8 +48,6 @@ LABELS = {
     "final_seconds": "from Compare to the final picture",
     "all_panels_seconds": "from Compare to the last of all pictures",
     "all_numbers_seconds": "from Compare to the last number, a browser on the same cores",
-    "server_seconds": "from Compare to the last number, the server alone, first picture",
-    "server_again_seconds": "from Compare to the last number, the server alone, second picture",
     "cached_seconds": "the same setting again",
 }
 SHOT_WIDTHS = ((390, 844), (1280, 900), (2560, 1440))
@@ -88,14 +82,8 @@ def main() -> None:
     parser.add_argument("--image", type=Path, required=True, help="picture to compare on")
     parser.add_argument("--shots", type=Path, help="folder for screenshots")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--server", action="store_true", help="measure the server alone; prints JSON")
     arguments = parser.parse_args()
-    if arguments.server:
-        print(json.dumps(measure_server(arguments.image)))
-        return
-    command = [sys.executable, __file__, "--server", "--image", str(arguments.image.resolve())]
-    alone = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    result = measure(arguments.image.resolve(), arguments.shots) | json.loads(alone)
+    result = measure(arguments.image.resolve(), arguments.shots)
     print(json.dumps(result, indent=2) if arguments.json else as_table(result))
 
 
@@ -128,42 +116,6 @@ def measure(image: Path, shots: Path | None) -> dict:
         result["cached_seconds"] = time.monotonic() - begun
         if shots is not None:
             take_shots(page, shots)
-    return result
-
-
-def measure_server(image: Path) -> dict[str, float]:
-    """What the handler of the Compare button takes, as ``app.py`` has it, with nothing beside it."""
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    from PIL import Image
-
-    from sprdiff.checkpoint.weights import default_checkpoint
-    from sprdiff.cli.options import load_pipeline
-    from sprdiff.memory import keep_freed
-    from sprdiff.ui.compare_tab import BASELINE_CHOICES
-    from sprdiff.ui.desk import Desk
-    from sprdiff.ui.handlers import run_comparison
-    from sprdiff.ui.records import Picture
-
-    keep_freed()
-    desk = Desk(lambda: load_pipeline(default_checkpoint()), "sprdiff-tiny", fetch_weights=True)
-    desk.model.start()
-    desk.model.get()
-    for thread in threading.enumerate():
-        if thread.name == "sprdiff-metrics":  # which builds their networks
-            thread.join()
-    session = desk.sessions.of("benchmark")
-    mirrored = session.folder / "mirrored.png"
-    with Image.open(image) as picture:
-        size = picture.size
-        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
-    methods = [method for _, method in BASELINE_CHOICES]
-    result = {}
-    for name, path in (("server_seconds", image), ("server_again_seconds", mirrored)):
-        started = time.monotonic()
-        shown = Picture(str(path), path.name, *size)
-        for _ in run_comparison(desk, session, shown, {"bpp": 0.03}, methods):
-            pass
-        result[name] = time.monotonic() - started
     return result
 
 

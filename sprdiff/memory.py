@@ -8,7 +8,7 @@ import os
 # Names and numbers of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
-KEPT_BYTES = 1024 << 20
+KEPT_BYTES = 1536 << 20
 """That stay with the process after they were freed, at most."""
 LARGEST_BLOCK = 256 << 20
 """Of those, in bytes; larger ones come from the system each time."""
@@ -18,9 +18,9 @@ def keep_freed() -> None:
     """Feature maps of tens of megabytes come from memory that was used before, where glibc is the allocator.
 
     By default it returns blocks of over 32 MiB to the system when they are freed, which then gives empty
-    pages to the next one, page by page: that was half of the time of VGG-16's metrics. Threads share the one
-    arena that can keep such blocks, those of a thread's own hold 64 MiB; so call this before threads begin.
-    What the environment says (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``) goes first.
+    pages to the next one, page by page: that was a third of the time of VGG-16's metrics. Threads share the
+    one arena that can keep such blocks, those of a thread's own hold 64 MiB; so call this before threads
+    begin. What the environment says (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``) goes first.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return

@@ -154,6 +154,10 @@ class FakePipeline:
         weights = np.asarray(blocks, dtype=np.float64) + 1
         return weights * (8 * (info.rate.z_bytes + info.rate.y_bytes) / weights.sum())
 
+    def look_into(self, data: bytes) -> tuple[StreamInfo, np.ndarray]:
+        """Both."""
+        return self.inspect(data), self.bit_map(data)
+
     def _stream(self, image: Image.Image, quality: int) -> bytes:
         small = image.resize(_small_size(image.size, quality), Image.Resampling.BOX)
         payload = zlib.compress(small.tobytes(), 9)

@@ -113,6 +113,8 @@ def test_the_bit_map_covers_the_picture(small, photo):
     bits = small.bit_map(data)
     assert bits.shape == (11, 12)
     assert 0 < bits.sum() <= 8 * len(data)
+    info, again = small.look_into(data)
+    assert info == small.inspect(data) and np.array_equal(again, bits)
 
 
 def test_another_checkpoint_is_told_apart(small, photo):

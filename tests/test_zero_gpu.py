@@ -77,8 +77,10 @@ def test_steps_on_a_lent_gpu_give_what_they_give_without(spaces):
     data = plain.encoded.data
     assert borrower.inspect(data) == pipeline.inspect(data)
     assert np.array_equal(borrower.bit_map(data), pipeline.bit_map(data))
+    info, bits = borrower.look_into(data)
+    assert info == pipeline.inspect(data) and np.array_equal(bits, pipeline.bit_map(data))
     assert borrower.decompress(data).final.tobytes() == plain.image.tobytes()
-    assert len(spaces.calls) == 8
+    assert len(spaces.calls) == 9
     assert borrower.fingerprint == pipeline.fingerprint
 
 

@@ -282,10 +282,13 @@ class SPRDiffPipeline(CheckpointPipeline):
         From the integer tables that coded them; header and the coder's last bytes belong to no block.
         Blocks at the right and bottom may lie partly outside the picture.
         """
+        return self._bit_map(*self._read(data))
+
+    @torch.no_grad()
+    def look_into(self, data: bytes) -> tuple[StreamInfo, np.ndarray]:
+        """What ``inspect`` and ``bit_map`` give, of a stream that is read once."""
         header, symbols = self._read(data)
-        height, width = symbols.y_hat.shape[-2:]
-        bits = self.latent_codec.bit_map(symbols, header.quality, height, width)
-        return bits[: -(-header.height // 16), : -(-header.width // 16)].cpu().numpy()
+        return self._info(data, header, symbols), self._bit_map(header, symbols)
 
     def _read(self, data: bytes, on_step: OnStep | None = None) -> tuple[bitstream.Header, LatentSymbols]:
         if not isinstance(data, bytes):
@@ -300,6 +303,11 @@ class SPRDiffPipeline(CheckpointPipeline):
         padding = self.decoding_settings.padding
         height, width = (-(-side // padding) * padding // 16 for side in (header.height, header.width))
         return header, self.latent_codec.decompress(payload, header.quality, height, width, on_step)
+
+    def _bit_map(self, header: bitstream.Header, symbols: LatentSymbols) -> np.ndarray:
+        height, width = symbols.y_hat.shape[-2:]
+        bits = self.latent_codec.bit_map(symbols, header.quality, height, width)
+        return bits[: -(-header.height // 16), : -(-header.width // 16)].cpu().numpy()
 
     def _info(self, data: bytes, header: bitstream.Header, symbols: LatentSymbols) -> StreamInfo:
         header_bytes = bitstream.overhead_bytes(header.width, header.height)

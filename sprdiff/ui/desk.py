@@ -160,8 +160,8 @@ class Desk:
                     results[result.method] = result
                     emit(Coded(result))
                 if DETAILED in results:
-                    data = results[DETAILED].encoded.data
-                    detail = StreamDetail(pipeline.inspect(data).rate, pipeline.bit_map(data))
+                    info, bits = pipeline.look_into(results[DETAILED].encoded.data)
+                    detail = StreamDetail(info.rate, bits)
                     emit(detail)
 
             def measure(ids: Sequence[str], progress: Progress) -> None:
@@ -231,7 +231,8 @@ class Desk:
         """Codes and measures a small picture: libraries load and convolutions choose their kernels only once.
 
         The deep metrics are built in a thread of their own, once their weights are there: a slow network must
-        not keep the page from coding.
+        not keep the page from coding. They measure a picture as large as a photograph, whose feature maps
+        take a gigabyte that the first visitor need not wait for.
         """
         from PIL import Image
 
@@ -243,10 +244,11 @@ class Desk:
         measure(picture, picture, ("psnr-rgb", "ms-ssim-rgb"))
 
         def build_networks() -> None:
+            photograph = Image.new("RGB", (768, 512))
             for metric in METRIC_IDS:
                 self.weights.wait(metric)
-                with reduced_precision():
-                    measure(picture, picture, [metric])
+                with self.measuring, reduced_precision():
+                    measure(photograph, photograph, [metric])
 
         if self.weights.fetching_ahead:
             threading.Thread(target=build_networks, name="sprdiff-metrics", daemon=True).start()

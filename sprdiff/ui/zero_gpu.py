@@ -26,7 +26,7 @@ VARIABLE = "SPACES_ZERO_GPU"
 
 DEVICE = "cuda"
 
-STEPS = ("analyze", "encode", "decode_coarse", "refine", "inspect", "bit_map")
+STEPS = ("analyze", "encode", "decode_coarse", "refine", "inspect", "bit_map", "look_into")
 """The methods of a pipeline that compute, by themselves or through each other."""
 
 SECONDS = 60
