@@ -64,9 +64,7 @@ def pixel_box(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def telling_crop(
-    original: Image.Image, pictures: Iterable[Image.Image], ratio: float, *, lens: float = 0.0
-) -> Crop:
+def telling_crop(original: Image.Image, pictures: Iterable[Image.Image], ratio: float) -> Crop:
     """The part in which the pictures differ most from each other; one picture alone, from the original.
 
     Differences are standard deviations over the pictures, of pixels reduced to 192 a side.
@@ -75,7 +73,6 @@ def telling_crop(
         original: RGB.
         pictures: what the methods made of it, RGB, of its size.
         ratio: width over height of the part in pixels, which has a sixteenth of the picture's area.
-        lens: share of the sides that the enlarged part will cover in a corner, which must be free.
     """
     columns, rows = (min(side, _MAP_SIDE) for side in original.size)
     maps = [_reduced(picture, columns, rows) for picture in pictures]
@@ -89,29 +86,9 @@ def telling_crop(
     window = (min(rows, max(1, round(tall * rows))), min(columns, max(1, round(wide * columns))))
     sums = np.lib.stride_tricks.sliding_window_view(spread, window).sum((2, 3))
     lefts, tops = np.arange(sums.shape[1]) / columns, np.arange(sums.shape[0]) / rows
-    meets_each = [
-        (starts < lens) & (starts + side > 1 - lens) for starts, side in ((tops, tall), (lefts, wide))
-    ]
-    covered = np.outer(*meets_each)
-    if not covered.all():
-        sums = np.where(covered, -1.0, sums)
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
     x, y = min(float(lefts[left]), 1 - wide), min(float(tops[top]), 1 - tall)
     return x, y, min(1.0, x + wide), min(1.0, y + tall)
-
-
-def free_corner(crop: Crop, lens: float) -> tuple[bool, bool]:
-    """Right or left, top or bottom: the corner of ``lens`` of the sides that covers least of the crop."""
-    left, top, right, bottom = crop
-
-    def covered(corner: tuple[bool, bool]) -> float:
-        across = max(0.0, right - (1 - lens)) if corner[0] else max(0.0, lens - left)
-        down = max(0.0, lens - top) if corner[1] else max(0.0, bottom - (1 - lens))
-        return min(across, right - left) * min(down, bottom - top)
-
-    far = (left + right < 1, top + bottom > 1)
-    corners = [far, (far[0], not far[1]), (not far[0], far[1]), (not far[0], not far[1])]
-    return min(corners, key=covered)
 
 
 def _reduced(image: Image.Image, columns: int, rows: int) -> np.ndarray:

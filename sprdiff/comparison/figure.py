@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from sprdiff.comparison.crops import Crop, check_crop, free_corner, pixel_box, telling_crop
-from sprdiff.comparison.layout import CROP_RATIOS, LENS, Box, Cell, arrange, in_corner
+from sprdiff.comparison.crops import Crop, check_crop, pixel_box, telling_crop
+from sprdiff.comparison.layout import CROP_RATIOS, Box, Cell, arrange
 from sprdiff.comparison.record import Record, best_text, facts, value_text
 from sprdiff.errors import SettingsError
 from sprdiff.files import write_file
@@ -99,10 +99,7 @@ def draw(
     )
     pictures = [_read(folder / name) for name in (record["original"], *(row["picture"] for row in rows))]
     if crop is None:
-        ratio, lens = cells[0].crop[2] / cells[0].crop[3], LENS if cells[0].within else 0.0
-        crop = telling_crop(pictures[0], pictures[1:], ratio, lens=lens)
-    if cells[0].within:
-        cells = [in_corner(cell, free_corner(crop, LENS)) for cell in cells]
+        crop = telling_crop(pictures[0], pictures[1:], cells[0].crop[2] / cells[0].crop[3])
     for picture, caption, cell in zip(pictures, lines(slot), cells, strict=True):
         _draw_pictures(figure, picture, crop, cell)
         writer.caption(caption, cell, _size(slot))

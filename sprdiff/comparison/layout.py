@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 Box = tuple[float, float, float, float]
 """Left, bottom, width, height in inches from the lower left corner of the slide."""
-Place = Literal["beside", "below", "within"]
-"""Of a crop, as seen from its picture; within, it covers a corner."""
+Place = Literal["beside", "below"]
+"""Of a crop, as seen from its picture; nothing covers a part of that, it may be half of a face."""
 
 GAP = 0.28  # inches between columns
 ROW_GAP = 0.16
@@ -18,10 +18,7 @@ INNER_GAP = 0.07  # between a picture and its crop
 NARROWEST = 1.75  # a column; a name, or bytes and bpp, fit into it in small letters
 CROP_RATIOS = (0.5, 2.0)
 """Width over height of a crop that was chosen automatically, at least and at most."""
-LENS = 0.44
-"""Sides of a crop within its picture, at most, as a share of those of the picture."""
 _SHARES = (0.45, 0.6, 0.8)  # of a crop that is as wide, or as tall, as a part of its picture
-_HIDING = 0.8  # score of a grid in which crops hide a part of the pictures
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,12 @@ class Cell:
 
     Attributes:
         picture: of the whole.
-        crop: beside it, below it, or in its upper right corner.
-        within: whether the crop covers a part of the picture.
+        crop: beside it or below it.
         caption: left and top of the caption under both.
     """
 
     picture: Box
     crop: Box
-    within: bool
     caption: tuple[float, float]
 
 
@@ -56,17 +51,13 @@ class _Grid:
         """Width and height of a picture with its crop."""
         if self.place == "beside":
             return self.picture[0] + INNER_GAP + self.crop[0], self.picture[1]
-        if self.place == "below":
-            return self.picture[0], self.picture[1] + INNER_GAP + self.crop[1]
-        return self.picture
+        return self.picture[0], self.picture[1] + INNER_GAP + self.crop[1]
 
     @property
     def score(self) -> float:
         """Both have to be seen, the whole picture a little better; and wide columns are easier to read."""
         crop = self.crop[0] * self.crop[1]
         picture = self.picture[0] * self.picture[1]
-        if self.place == "within":
-            return self.slot**0.15 * _HIDING * (picture - crop) ** 0.6 * crop**0.4
         return self.slot**0.15 * picture**0.6 * min(crop, picture) ** 0.4
 
 
@@ -94,20 +85,11 @@ def arrange(
             continue
         height = (room[3] - (lines - 1) * ROW_GAP) / lines - caption(slot)[1]
         if height > 3 * INNER_GAP:
-            for place in ("beside", "below", "within"):
+            for place in ("beside", "below"):
                 for picture, crop in _fits(slot, height, ratio, crop_ratios, place):
                     grids.append(_Grid(columns, slot, place, picture, crop))
     grid = max(grids, key=lambda grid: grid.score)
     return _cells(count, grid, room, *caption(grid.slot)), grid.slot
-
-
-def in_corner(cell: Cell, corner: tuple[bool, bool]) -> Cell:
-    """The cell with its crop in that corner of the picture: right or left, top or bottom."""
-    left, bottom, width, height = cell.picture
-    right, top = corner
-    x = left + (width - cell.crop[2] if right else 0.0)
-    y = bottom + (height - cell.crop[3] if top else 0.0)
-    return replace(cell, crop=(x, y, *cell.crop[2:]))
 
 
 def _fits(
@@ -115,11 +97,7 @@ def _fits(
 ) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
     """Width and height of the picture, and of the crop, in a cell of this size: some that fill it."""
     low, high = crop_ratios
-    if place == "within":
-        wide = min(width, height * ratio)
-        across, down = LENS * wide, LENS * wide / ratio
-        yield (wide, wide / ratio), (min(across, high * down), min(down, across / low))
-    elif place == "beside":
+    if place == "beside":
         # As tall as the picture, or a share of its width.
         tall = min(height, (width - INNER_GAP) / (ratio + low))
         yield (ratio * tall, tall), (min(width - INNER_GAP - ratio * tall, high * tall), tall)
@@ -155,5 +133,5 @@ def _cells(count: int, grid: _Grid, room: Box, caption_width: float, caption_hei
             crop = (x, y - used_height, *grid.crop)
         else:
             crop = (x + used_width - grid.crop[0], y - grid.crop[1], *grid.crop)
-        cells.append(Cell(picture, crop, grid.place == "within", (x, y - used_height)))
+        cells.append(Cell(picture, crop, (x, y - used_height)))
     return cells
