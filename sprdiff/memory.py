@@ -18,9 +18,10 @@ def keep_freed() -> None:
     """Feature maps of tens of megabytes come from memory that was used before, where glibc is the allocator.
 
     By default it returns blocks of over 32 MiB to the system when they are freed, which then gives empty
-    pages to the next one, page by page: that was a third of the time of VGG-16's metrics. Threads share the
-    one arena that can keep such blocks, those of a thread's own hold 64 MiB; so call this before threads
-    begin. What the environment says (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``) goes first.
+    pages to the next one, page by page: that was a fifth of the time of a comparison
+    (``benchmarks/comparison.py``, with ``MALLOC_PERTURB_=0`` and without). Threads share the one arena that
+    can keep such blocks, those of a thread's own hold 64 MiB; so call this before threads begin. What the
+    environment says (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``) goes first.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return

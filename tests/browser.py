@@ -69,8 +69,8 @@ def prefer(driver: Chrome, scheme: str) -> None:
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
-def wait(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
-    """The first true value of ``condition``.
+def wait(condition: Callable[[], Any], what: str, seconds: float = 90, *, every: float = POLL_SECONDS) -> Any:
+    """The first true value of ``condition``, which is asked for every so many seconds.
 
     Raises:
         AssertionError: there was none in time.
@@ -79,7 +79,7 @@ def wait(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
     while time.monotonic() < end:
         if value := condition():
             return value
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
     raise AssertionError(f"waited {seconds:g} s in vain for {what}")
 
 

@@ -19,7 +19,15 @@ from sprdiff.types import OnBytes, Progress
 from sprdiff.ui import texts
 from sprdiff.ui.jobs import Line, turn
 from sprdiff.ui.model import BackgroundModel, Checkpoint, Models
-from sprdiff.ui.records import METRIC_IDS, SPRDIFF_METHODS, Awaited, Coded, Measured, Missing, StreamDetail
+from sprdiff.ui.records import (
+    METRIC_IDS,
+    SPRDIFF_METHODS,
+    Awaited,
+    Measured,
+    Missing,
+    StreamDetail,
+    Unmeasured,
+)
 from sprdiff.ui.scratch import Scratch
 from sprdiff.ui.sessions import Sessions
 from sprdiff.ui.weights import MetricWeights
@@ -122,7 +130,7 @@ class Desk:
         method_ids: Sequence[str],
         target_bpp: float,
         report: Progress,
-        emit: Callable[[Coded | Measured | Awaited | Missing | StreamDetail], None],
+        emit: Callable[[Unmeasured | Measured | Awaited | Missing | StreamDetail], None],
         metrics: Sequence[str] = METRIC_IDS,
     ) -> None:
         """Emits every picture as it is decoded, then all of them again with more and more numbers.
@@ -158,7 +166,7 @@ class Desk:
                     image, method_ids, pipeline, target_bpp=target_bpp, progress=coding, on_missing=on_missing
                 ):
                     results[result.method] = result
-                    emit(Coded(result))
+                    emit(Unmeasured(result))
                 if DETAILED in results:
                     info, bits = pipeline.look_into(results[DETAILED].encoded.data)
                     detail = StreamDetail(info.rate, bits)

@@ -37,11 +37,11 @@ from sprdiff.ui.records import (
     METRIC_IDS,
     SPRDIFF_METHODS,
     Awaited,
-    Coded,
     Measured,
     Missing,
     Picture,
     StreamDetail,
+    Unmeasured,
 )
 from sprdiff.ui.sessions import Session, file_stem, original_stem
 
@@ -195,7 +195,7 @@ def run_comparison(
     yield Shown(board.viewer(), status_html(None, "" if board.done else texts.STOPPED), False)
 
 
-def _put(board: Board, value: Coded | Measured | Missing | StreamDetail) -> str:
+def _put(board: Board, value: Unmeasured | Measured | Missing | StreamDetail) -> str:
     """Puts what a comparison emitted on the board; a note about it."""
     if isinstance(value, StreamDetail):
         board.detail = value
@@ -203,7 +203,7 @@ def _put(board: Board, value: Coded | Measured | Missing | StreamDetail) -> str:
     if isinstance(value, Missing):
         board.miss(value)
         return missing_text(value)
-    if isinstance(value, Coded):
+    if isinstance(value, Unmeasured):
         board.show(value.result)
         return texts.IS_READY.format(label=value.result.label)
     for result in value.results:

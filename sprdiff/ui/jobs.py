@@ -18,6 +18,7 @@ from sprdiff.ui import texts, threads
 
 POLL_SECONDS = 0.1
 STEP_SECONDS = 0.5
+"""Seconds between two steps that are drawn."""
 TURN_SECONDS = 0.3
 """Seconds between reports of a run that waits; a shorter wait is not reported."""
 

@@ -46,7 +46,7 @@ class StreamDetail:
 
 
 @dataclass(frozen=True)
-class Coded:
+class Unmeasured:
     """A method's picture, not measured yet."""
 
     result: MethodResult
