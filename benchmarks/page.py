@@ -64,14 +64,16 @@ let running = false;
 const note = (name, there) => {
   if (there && !(name in times)) times[name] = (performance.now() - begun) / 1000;
 };
-const timer = setInterval(() => {
+const look = () => {
   running ||= run.disabled;
   note("coarse_seconds", shows("sprdiff-coarse"));
   note("final_seconds", shows("sprdiff-final"));
   note("all_panels_seconds", shows("sprdiff-final") && !document.querySelector("#viewer .v-pending"));
   note("all_numbers_seconds", running && !run.disabled);
-  if ("all_numbers_seconds" in times) clearInterval(timer);
-}, 30);
+};
+// Whenever something changes or a picture has been loaded: looking many times a second would cost the cores.
+new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
+document.addEventListener("load", look, true);
 run.click();
 """
 """Presses Compare and notes, in seconds, when what is waited for is there."""

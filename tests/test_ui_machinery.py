@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from fakes import FakePipeline
 from gradio_client import Client, handle_file
@@ -308,6 +309,15 @@ time.sleep(120)
     finally:
         gate.set()
         app.close()
+
+
+def test_the_queue_of_gradio_has_the_pace_that_the_page_sets():
+    """Under other names the page would set them without an effect."""
+    ours, theirs = (
+        vars(app._queue) for app in (build_app(FakePipeline, model_name="fake"), gr.Blocks().queue())
+    )
+    for name in ("sleep_when_free", "progress_update_sleep_when_free"):
+        assert ours[name] > theirs[name]
 
 
 def test_steps_that_follow_each_other_closely_are_drawn_once_and_the_last_one_in_time():

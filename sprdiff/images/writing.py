@@ -11,12 +11,15 @@ from PIL import Image
 from sprdiff.files import write_file
 
 PICTURE_FORMATS: dict[str, tuple[str, dict[str, object]]] = {
-    ".png": ("PNG", {}),
+    ".png": ("PNG", {"compress_level": 4}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"lossless": True}),
 }
-"""What decoded pictures are written as, by ending: Pillow's format and options. Only JPEG loses something."""
+"""What decoded pictures are written as, by ending: Pillow's format and options. Only JPEG loses something.
+
+PNG at level 4 takes half the time of Pillow's 6, for 2 to 5 % more bytes.
+"""
 
 
 def picture_bytes(image: Image.Image, suffix: str = ".png") -> bytes:

@@ -34,6 +34,8 @@ MAX_UPLOAD = "64mb"
 MAX_PAGES = 100
 CACHE_SECONDS = 6 * 3600
 WEIGHTS_SECONDS = 0.5
+QUEUE_SECONDS = 0.01
+"""Between two looks of gradio's queue for a press of a button."""
 
 
 def build_app(
@@ -135,6 +137,10 @@ def build_app(
         app.load(on_model, None, model, **parts.QUIET)
         app.unload(on_close)
     app.queue(max_size=32)
+    # gradio's queue looks for work a thousand times a second, and a hundred times for progress bars, which
+    # the page does not have: 7 % of a core, day and night.
+    app._queue.sleep_when_free = QUEUE_SECONDS
+    app._queue.progress_update_sleep_when_free = 1.0
     return app
 
 
