@@ -357,3 +357,33 @@ print("ended")
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
+
+
+def test_a_process_that_ends_while_the_metrics_warm_up_ends_in_order():
+    script = """
+import threading, torch
+from fakes import FakePipeline
+from sprdiff import metrics
+from sprdiff.ui.desk import Desk
+measuring = threading.Event()
+def measure(reference, image, ids):
+    x = torch.rand(400, 400)
+    for _ in range(400 if reference.width > 192 else 1):
+        measuring.set()
+        x = (x @ x).softmax(0)
+metrics.measure = measure
+desk = Desk(FakePipeline, "fake", fetch_weights=True)
+desk.weights.wait = lambda metric, report=None: None
+desk.model.get()
+measuring.wait()
+print("ended")
+"""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])},
+        )
+        assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr

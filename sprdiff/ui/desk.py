@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from sprdiff.bitstream import MAX_PIXELS
 from sprdiff.errors import SPRDiffError
 from sprdiff.metrics import METRICS
 from sprdiff.types import OnBytes, Progress
-from sprdiff.ui import texts
-from sprdiff.ui.jobs import Line, turn
+from sprdiff.ui import texts, threads
+from sprdiff.ui.jobs import Line, Stopped, turn
 from sprdiff.ui.model import BackgroundModel, Checkpoint, Models
 from sprdiff.ui.records import (
     METRIC_IDS,
@@ -251,15 +251,21 @@ class Desk:
         pipeline.decompress(pipeline.compress(picture, target_bpp=0.03))
         measure(picture, picture, ("psnr-rgb", "ms-ssim-rgb"))
 
+        def go_on(share: float, text: str) -> None:
+            if threads.ending.is_set():
+                raise Stopped
+
         def build_networks() -> None:
             photograph = Image.new("RGB", (768, 512))
-            for metric in METRIC_IDS:
-                self.weights.wait(metric)
-                with self.measuring, reduced_precision():
-                    measure(photograph, photograph, [metric])
+            with suppress(Stopped):
+                for metric in METRIC_IDS:
+                    go_on(0.0, "")
+                    self.weights.wait(metric, go_on)
+                    with turn(self.measuring, go_on), reduced_precision():
+                        measure(photograph, photograph, [metric])
 
         if self.weights.fetching_ahead:
-            threading.Thread(target=build_networks, name="sprdiff-metrics", daemon=True).start()
+            threads.start(build_networks, "sprdiff-metrics")
 
 
 def comparison_key(
