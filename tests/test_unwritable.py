@@ -49,6 +49,25 @@ for _ in range(2):
     except WeightsError as error:
         print(error)
 """
+PAGE_FILES = """
+import resource, sys
+from pathlib import Path
+from sprdiff.ui.sessions import Session, file_data
+folder = Path(sys.argv[1])
+whole = folder / "whole.png"
+whole.write_bytes(bytes(8192))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+session = Session(folder)
+for write in (
+    lambda: session.save_bytes(bytes(8192), "photo", ".spr"),
+    lambda: session.save_zip([file_data(whole)], {}, "photo"),
+):
+    try:
+        write()
+    except OSError as error:
+        print(Path(error.filename).name, error.strerror)
+print(*sorted(path.name for path in folder.iterdir()))
+"""
 COMMAND = """
 import sys, read_only, sprdiff
 from fakes import FakePipeline
@@ -127,6 +146,11 @@ def test_a_read_only_output_ends_each_file_with_its_name_and_not_the_batch(tmp_p
         assert line == f"error: {photos / name}.png: {out / name}.spr: Read-only file system"
     assert ["error" in each for each in json.loads(done.stdout)["files"]] == [True, True]
     assert list(out.iterdir()) == []
+
+
+def test_a_disk_that_fills_under_the_page_names_the_file_and_leaves_no_half(tmp_path):
+    done = run(PAGE_FILES, tmp_path)
+    assert done.stdout.splitlines() == ["photo.spr File too large", "photo.zip File too large", "whole.png"]
 
 
 def test_the_page_without_any_temporary_folder_ends_with_one_line():

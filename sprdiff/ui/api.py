@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from sprdiff.errors import SettingsError
+from sprdiff.files import write_file
 from sprdiff.types import Progress
 from sprdiff.ui import handlers, texts
 from sprdiff.ui.compare_tab import DEFAULT_BPP, LEARNED_CHOICES, baseline_choices
@@ -118,7 +119,7 @@ def compress_file(
             image, target_bpp=handlers.check_target(target_bpp), on_step=lambda share: report(share, "")
         )
     file = desk.scratch.answer_folder() / f"{file_stem(Path(path).stem)}.spr"
-    file.write_bytes(encoded.data)
+    write_file(file, encoded.data)
     return str(file), {
         "bytes": len(encoded.data),
         "max_bytes": encoded.max_bytes,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.errors import SettingsError
+from sprdiff.files import replacing, write_file
 from sprdiff.ui import texts
 from sprdiff.ui.scratch import Scratch
 
@@ -135,7 +136,7 @@ class Session:
     def save_bytes(self, data: bytes, stem: str, extension: str) -> dict[str, Any]:
         path = self.run_folder / f"{file_stem(stem)}{extension}"
         with self.writing():
-            path.write_bytes(data)
+            write_file(path, data)
         return file_data(path)
 
     def save_zip(
@@ -143,7 +144,11 @@ class Session:
     ) -> dict[str, Any]:
         """Files of this session, each once, and texts, under their names in one archive."""
         path = self.run_folder / f"{file_stem(stem)}.zip"
-        with self.writing(), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with (
+            self.writing(),
+            replacing(path) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+        ):
             for name, source in {file["orig_name"]: file["path"] for file in files}.items():
                 archive.write(source, name)
             for name, text in texts_by_name.items():
