@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from huggingface_hub import ModelCard
 from PIL import Image
 from test_figures import make_summary
@@ -112,3 +113,19 @@ def test_the_shipped_results_are_those_of_the_shipped_checkpoint(request):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     card = (embedded_checkpoint() / "README.md").read_text(encoding="utf-8")
     assert check_results(pipeline.fingerprint, RESULTS, readme, card) == []
+
+
+def test_a_summary_of_ours_gets_the_classical_codecs_of_before():
+    def summary(methods, versions):
+        runs = [{"versions": versions, "encoders": {"libjpeg-turbo": "3.1"}}]
+        return {
+            "means": [{"method": method} for method in methods],
+            "settings": {"runs": runs, "metrics": []},
+        }
+
+    before = summary(["sprdiff-final", "jpeg", "avif"], {"pillow": "12.3"})
+    merged = make_results.with_classical(summary(["sprdiff-final"], {"pillow": "12.3"}), before)
+    assert [row["method"] for row in merged["means"]] == ["sprdiff-final", "jpeg", "avif"]
+    assert len(merged["settings"]["runs"]) == 2
+    with pytest.raises(typer.BadParameter, match="needs the pillow of"):
+        make_results.with_classical(summary(["sprdiff-final"], {"pillow": "12.4"}), before)
