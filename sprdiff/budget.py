@@ -58,14 +58,15 @@ def best_quality(
 ) -> tuple[int, bytes]:
     """The highest quality whose file fits ``max_bytes``, and the file; the lowest quality if none does.
 
-    Bisection on real files, which should grow with quality.
+    A search on real files, which should grow with quality.
 
     Args:
         code: a quality to its file.
         lowest, highest: qualities to choose from.
         first: the one that is tried first.
-        growth: of the logarithm of the size with a step of quality, if it is about the same everywhere: the
-            first tries then go where that line crosses the budget.
+        growth: of the logarithm of the size with a step of quality, about. The first tries then go where that
+            line crosses the budget, or the one between the nearest files on both sides of it; without it,
+            half way between them.
     """
     files: dict[int, bytes] = {}
     low, high, quality = lowest - 1, highest + 1, first  # low fits, high does not
@@ -78,6 +79,10 @@ def best_quality(
             high = quality
         if growth is None or len(files) > _GUIDED_TRIES:
             quality = (low + high) // 2
+        elif low in files and high in files:
+            sizes = (max_bytes, len(files[high]))
+            room, gap = (math.log(size / len(files[low])) for size in sizes)
+            quality = low + round((high - low) * room / gap)
         else:
             steps = math.log(max(max_bytes, 1) / len(data)) / growth
             quality += math.floor(steps) if steps >= 0 else math.ceil(steps) - 1

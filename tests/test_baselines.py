@@ -14,8 +14,8 @@ from sprdiff.baselines.search import (
     Candidate,
     approach_ratio,
     best_within,
-    bisect_quality,
     enlarge,
+    fit_quality,
     shrink,
 )
 from sprdiff.errors import InputImageError
@@ -173,7 +173,7 @@ def test_openjpeg_comment_is_taken_out_and_nothing_else(photo):
 @pytest.mark.parametrize("max_bytes", [0, 9, 10, 11, 57, 73, 74, 1000])
 def test_bisection_finds_the_highest_quality_that_fits(floor, max_bytes):
     sizes = {quality: floor + quality * 3 // 4 for quality in range(101)}
-    found = bisect_quality(lambda _, quality: bytes(sizes[quality]), 0, 100)(None, max_bytes)
+    found = fit_quality(lambda _, quality: bytes(sizes[quality]), 0, 100)(None, max_bytes)
     fitting = [quality for quality, size in sizes.items() if size <= max_bytes]
     assert found.setting == max(fitting, default=0)
     assert len(found.data) == sizes[found.setting]
@@ -200,7 +200,7 @@ def test_search_keeps_the_scale_with_the_least_error(photo):
     def decode(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data)).convert("RGB")
 
-    control = bisect_quality(encode, 0, 100)
+    control = fit_quality(encode, 0, 100)
     for max_bytes in (250, 500, 1500):
         found = best_within(picture, max_bytes, {"only": control}, decode)
         every = {scale: control(shrink(picture, scale), max_bytes).data for scale in SCALES}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from sprdiff.baselines.search import best_within, bisect_quality, enlarge
+from sprdiff.baselines.search import best_within, enlarge, fit_quality
 from sprdiff.bitstream import size_problem
 from sprdiff.errors import InputImageError, WeightsError
 from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
@@ -72,7 +72,7 @@ class LearnedCodec:
             raise ValueError(f"expected an RGB picture, got mode {image.mode}")
         if max_bytes < 0:
             raise ValueError(f"the budget cannot be negative, got {max_bytes} bytes")
-        control = bisect_quality(self._encode, 1, self._qualities)
+        control = fit_quality(self._encode, 1, self._qualities)
         found = best_within(image, max_bytes, {"mse": control}, self._decode)
         return EncodedImage(
             method=self.id,

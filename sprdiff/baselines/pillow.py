@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from sprdiff.baselines.search import SCALES, RateControl, approach_ratio, best_within, bisect_quality, enlarge
+from sprdiff.baselines.search import SCALES, RateControl, approach_ratio, best_within, enlarge, fit_quality
 from sprdiff.errors import InputImageError
 from sprdiff.types import EncodedImage
 
@@ -90,11 +90,15 @@ def _save(image: Image.Image, pillow_format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+_GROWTH = 0.03
+"""Of a small file with a step of quality, about: of JPEG, WebP and AVIF. JPEG XL's do not always grow."""
+
+
 def _by_quality(
-    encode: Callable[..., bytes], chroma: tuple[str, ...], highest: int = 100
+    encode: Callable[..., bytes], chroma: tuple[str, ...], highest: int = 100, growth: float | None = None
 ) -> dict[str, RateControl]:
     """One rate control per chroma format, over the qualities from 0 to ``highest``."""
-    return {each: bisect_quality(functools.partial(encode, chroma=each), 0, highest) for each in chroma}
+    return {each: fit_quality(functools.partial(encode, chroma=each), 0, highest, growth) for each in chroma}
 
 
 def _jpeg(image: Image.Image, quality: int, chroma: str) -> bytes:
@@ -152,8 +156,8 @@ def _heic(image: Image.Image, quality: int, chroma: str) -> bytes:
     return _save(image, "HEIF", quality=quality, chroma=int(chroma.replace(":", "")))
 
 
-JPEG = PillowCodec("jpeg", "JPEG", ".jpg", "JPEG", _by_quality(_jpeg, ("4:2:0",), highest=95))
-WEBP = PillowCodec("webp", "WebP", ".webp", "WEBP", _by_quality(_webp, ("4:2:0",)))
+JPEG = PillowCodec("jpeg", "JPEG", ".jpg", "JPEG", _by_quality(_jpeg, ("4:2:0",), 95, _GROWTH))
+WEBP = PillowCodec("webp", "WebP", ".webp", "WEBP", _by_quality(_webp, ("4:2:0",), growth=_GROWTH))
 # JPEG 2000 is a pyramid itself: all scales come out nearly alike, without one peak, so all are tried.
 JPEG2000 = PillowCodec(
     "jpeg2000",
@@ -164,7 +168,7 @@ JPEG2000 = PillowCodec(
     setting="ratio",
     patience=len(SCALES),
 )
-AVIF = PillowCodec("avif", "AVIF", ".avif", "AVIF", _by_quality(_avif, ("4:2:0", "4:4:4")))
+AVIF = PillowCodec("avif", "AVIF", ".avif", "AVIF", _by_quality(_avif, ("4:2:0", "4:4:4"), growth=_GROWTH))
 # Quality 100 is lossless in JPEG XL, and the plugin refuses it unless that is asked for.
 JPEG_XL = PillowCodec("jpeg-xl", "JPEG XL", ".jxl", "JXL", _by_quality(_jpeg_xl, ("4:4:4",), highest=99))
 HEIC = PillowCodec("heic", "HEIC", ".heic", "HEIF", _by_quality(_heic, ("4:2:0",)))

@@ -119,15 +119,25 @@ def enlarge(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, RESAMPLING)
 
 
-def bisect_quality(encode: Callable[[Image.Image, int], bytes], lowest: int, highest: int) -> RateControl:
+def fit_quality(
+    encode: Callable[[Image.Image, int], bytes], lowest: int, highest: int, growth: float | None = None
+) -> RateControl:
     """Rate control for a codec with an integer quality: the highest one whose file fits.
 
     The lowest is tried first, so a scale that is out of reach costs one file.
+
+    Args:
+        growth: see :func:`sprdiff.budget.best_quality`.
     """
 
     def control(picture: Image.Image, max_bytes: int) -> Candidate:
         quality, data = best_quality(
-            partial(encode, picture), max_bytes, lowest=lowest, highest=highest, first=lowest
+            partial(encode, picture),
+            max_bytes,
+            lowest=lowest,
+            highest=highest,
+            first=lowest,
+            growth=growth,
         )
         return Candidate(data, quality)
 
