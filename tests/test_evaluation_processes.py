@@ -85,6 +85,26 @@ def test_what_a_killed_run_left_in_parts_is_not_computed_again(folder, tmp_path)
     assert parallel.part_paths(out) == []
 
 
+def test_processes_end_when_the_one_that_started_them_is_killed(folder, tmp_path):
+    for number in range(3, 40):
+        make_photo(200, 150, number).save(folder / f"{number}.png")
+    out = tmp_path / "out"
+    run = subprocess.Popen([sys.executable, *_command(folder, out), "--jobs", "2"], cwd=ROOT)
+    try:
+        while len([part for part in parallel.part_paths(out) if part.stat().st_size]) < 2:
+            assert run.poll() is None
+            time.sleep(0.05)
+        ours = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    finally:
+        run.kill()
+    run.wait()
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in ours):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert sum(len(read_rows(part)) for part in parallel.part_paths(out)) < 40 * 4, "not to the last picture"
+
+
 def _end_at_once() -> None:
     os._exit(7)
 

@@ -104,7 +104,7 @@ def measure_in_processes(
     processes = []
     for index in range(jobs):
         work = _Work(plan, list(paths[index::jobs]), folder, dict(rows), load, threads)
-        # A daemon ends with this process, however this one ends.
+        # A daemon is ended by this process as it ends, unless it is killed: see _serve.
         processes.append(context.Process(target=_serve, args=(index, work, messages), daemon=True))
     shares: dict[int, Share] = {}
     reported: set[tuple[str, str]] = set()
@@ -143,6 +143,13 @@ def _serve(index: int, work: _Work, messages: Any) -> None:
     try:
         import torch
 
+        def progress(share: float, text: str) -> None:
+            if parent is not None and not parent.is_alive():
+                messages.cancel_join_thread()  # nobody reads what waits there
+                raise SystemExit
+            messages.put((index, "progress", (share, text)))
+
+        parent = multiprocessing.parent_process()
         torch.set_num_threads(work.threads)
         share = measure_images(
             work.plan,
@@ -151,7 +158,7 @@ def _serve(index: int, work: _Work, messages: Any) -> None:
             work.rows,
             part_path(work.plan.out, index),
             work.load(),
-            progress=lambda share, text: messages.put((index, "progress", (share, text))),
+            progress=progress,
             on_failure=lambda name, message: messages.put((index, "failure", (name, message))),
         )
         messages.put((index, "share", share))
