@@ -397,18 +397,6 @@ def test_the_embedded_checkpoint_is_small_and_holds_no_pickles():
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".yaml"}
 
 
-def test_golden_stream(pipeline):
-    """A stream of the checkpoint from before configurations counted decodes to the same symbols for ever."""
-    golden = json.loads((Path(__file__).parent / "expected" / "golden.json").read_text())
-    data = bytes.fromhex(golden["stream"])
-    assert golden["fingerprint"] in pipeline.readable_fingerprints[1:]
-    assert pipeline.symbols_hash(data) == golden["symbols"]
-    info = pipeline.inspect(data)
-    assert (info.width, info.height, info.quality) == tuple(golden["header"])
-    coarse = pipeline.decompress(data, coarse_only=True).coarse
-    assert psnr(make_photo(*coarse.size), coarse) == pytest.approx(golden["psnr_coarse"], abs=0.02)
-
-
 @pytest.mark.parametrize("side", [16, 33])
 def test_pictures_of_every_mode_and_small_size(pipeline, side):
     photo = make_photo(64, 64).resize((side, side + 7))
