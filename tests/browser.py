@@ -8,12 +8,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -72,13 +73,16 @@ def prefer(driver: Chrome, scheme: str) -> None:
 def wait(condition: Callable[[], Any], what: str, seconds: float = 90, *, every: float = POLL_SECONDS) -> Any:
     """The first true value of ``condition``, which is asked for every so many seconds.
 
+    What the page drew anew while the condition looked at it, is looked at again.
+
     Raises:
         AssertionError: there was none in time.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if value := condition():
-            return value
+        with suppress(StaleElementReferenceException):
+            if value := condition():
+                return value
         time.sleep(every)
     raise AssertionError(f"waited {seconds:g} s in vain for {what}")
 
