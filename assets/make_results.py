@@ -6,7 +6,7 @@ evaluates the folder with the 24 Kodak images (an earlier run in ``--work`` is c
 on the checkpoint is not computed again), writes ``assets/results/kodak.json``, tables and plots, puts the
 table between the marks in README.md and the model card, and leaves a page for reading in ``--work``. With
 ``--ours`` the classical codecs' averages are those of ``kodak.json`` as it is: they do not depend on the
-checkpoint, and take three quarters of the time.
+checkpoint, and are five of the seven methods.
 """
 
 from __future__ import annotations

@@ -80,9 +80,9 @@ def best_quality(
         if growth is None or len(files) > _GUIDED_TRIES:
             quality = (low + high) // 2
         elif low in files and high in files:
-            sizes = (max_bytes, len(files[high]))
-            room, gap = (math.log(size / len(files[low])) for size in sizes)
-            quality = low + round((high - low) * room / gap)
+            size = len(files[low])
+            share = math.log(max_bytes / size) / math.log(len(files[high]) / size)
+            quality = low + round(share * (high - low))
         else:
             steps = math.log(max(max_bytes, 1) / len(data)) / growth
             quality += math.floor(steps) if steps >= 0 else math.ceil(steps) - 1
