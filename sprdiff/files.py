@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def write_file(path: Path, data: bytes | str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_zip(path: Path, files: Mapping[str, Path | str], texts: Mapping[str, str] | None = None) -> None:
+    """The whole archive or none: ``files`` and ``texts`` under their names.
+
+    They are stored, since hardly anything of pictures can be made smaller.
+
+    Raises:
+        OSError: it cannot be written, or a file cannot be read; ``filename`` is that one.
+    """
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, source in files.items():
+            archive.write(source, name)
+        for name, text in (texts or {}).items():
+            archive.writestr(name, text)
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sprdiff.comparison.exports import write_zip
-from sprdiff.files import replacing, write_file
+from sprdiff.files import replacing, write_file, write_zip
 
 
 @pytest.fixture
@@ -47,6 +46,6 @@ def test_errors_name_the_file_that_was_to_be_written_or_the_other_one_they_are_a
         raise OSError(errno.ENOSPC, "No space left on device")  # as write() raises it
     assert caught.value.filename == str(tmp_path / "b.txt")
     with pytest.raises(FileNotFoundError) as caught:
-        write_zip(tmp_path / "c.zip", [tmp_path / "nowhere.png"])
+        write_zip(tmp_path / "c.zip", {"nowhere.png": tmp_path / "nowhere.png"})
     assert caught.value.filename == str(tmp_path / "nowhere.png")
     assert list(tmp_path.iterdir()) == []

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sprdiff.comparison.figure import draw, write_figure
 from sprdiff.comparison.flicker import write_flicker
 from sprdiff.comparison.page import build_page
 from sprdiff.comparison.record import Record, files_of
-from sprdiff.files import replacing, write_file
+from sprdiff.files import write_file, write_zip
 
 
 def write_exports(
@@ -49,13 +48,6 @@ def write_exports(
         write_file(made[-1], build_page(record, folder))
     if as_zip:
         path = folder / "comparison.zip"
-        write_zip(path, [*files_of(record, folder), *made])
+        write_zip(path, {file.name: file for file in (*files_of(record, folder), *made)})
         made.append(path)
     return made
-
-
-def write_zip(path: Path, files: Iterable[Path]) -> None:
-    """The files, each once, under their names; stored, since hardly anything of it can be made smaller."""
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for file in dict.fromkeys(files):
-            archive.write(file, file.name)

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 import time
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprdiff.errors import SettingsError
-from sprdiff.files import replacing, write_file
+from sprdiff.files import write_file, write_zip
 from sprdiff.ui import texts
 from sprdiff.ui.scratch import Scratch
 
@@ -144,15 +143,8 @@ class Session:
     ) -> dict[str, Any]:
         """Files of this session, each once, and texts, under their names in one archive."""
         path = self.run_folder / f"{file_stem(stem)}.zip"
-        with (
-            self.writing(),
-            replacing(path) as temporary,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
-        ):
-            for name, source in {file["orig_name"]: file["path"] for file in files}.items():
-                archive.write(source, name)
-            for name, text in texts_by_name.items():
-                archive.writestr(name, text)
+        with self.writing():
+            write_zip(path, {file["orig_name"]: file["path"] for file in files}, texts_by_name)
         return file_data(path)
 
     @contextmanager
