@@ -91,6 +91,14 @@ def test_one_part_of_a_stage_is_trained_alone(photos, begun, monkeypatch):
         assert bool(changed) == (name == "fusion"), name
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_distortion_encoder_is_trained_on_where_the_settings_say_so(trained, photos, begun, monkeypatch):
+    before = load_part("distortion_encoder", begun).state_dict()
+    train(make("codec", photos, begun, {"train_encoder": trained}), photos, begun)
+    after = load_part("distortion_encoder", begun).state_dict()
+    assert any(not torch.equal(after[key], before[key]) for key in before) == trained
+
+
 def test_a_preview_is_what_the_codec_decodes(begun):
     pipeline = SPRDiffPipeline.from_pretrained(begun.parent / "checkpoint")
     preview = CodecPreview.load(begun)
