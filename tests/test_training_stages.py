@@ -13,6 +13,7 @@ from runs import AT_ONCE, make, train
 from torch import nn
 
 from sprdiff.checkpoint.parts import load_part
+from sprdiff.errors import SettingsError
 from sprdiff.images import to_image
 from sprdiff.metrics import psnr
 from sprdiff.pipeline import SPRDiffPipeline
@@ -91,12 +92,18 @@ def test_one_part_of_a_stage_is_trained_alone(photos, begun, monkeypatch):
         assert bool(changed) == (name == "fusion"), name
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_the_distortion_encoder_is_trained_on_where_the_settings_say_so(trained, photos, begun, monkeypatch):
-    before = load_part("distortion_encoder", begun).state_dict()
-    train(make("codec", photos, begun, {"train_encoder": trained}), photos, begun)
-    after = load_part("distortion_encoder", begun).state_dict()
-    assert any(not torch.equal(after[key], before[key]) for key in before) == trained
+def test_biases_are_trained_alone(photos, begun, monkeypatch):
+    before = {name: load_part(name, begun).state_dict() for name in ("unet", "conditions")}
+    train(make("diffusion", photos, begun, AT_ONCE | {"biases_only": True}), photos, begun)
+    changed = set()
+    for name, state in before.items():
+        after = load_part(name, begun).state_dict()
+        changed |= {(name, key) for key in state if not torch.equal(after[key], state[key])}
+    assert {name for name, _ in changed} == set(before)
+    kernels = {key for name, key in changed if before[name][key].ndim > 1}
+    assert kernels == {"conv_out.weight"}
+    with pytest.raises(SettingsError, match="biases_only and lora_rank"):
+        make("diffusion", photos, begun, {"biases_only": True, "lora_rank": 2})
 
 
 def test_a_preview_is_what_the_codec_decodes(begun):

@@ -38,25 +38,13 @@ def test_a_shifted_range_codes_alike_at_other_qualities(photos, tmp_path, monkey
 def test_a_deeper_pixel_branch_forgets_nothing(begun):
     before = load_part("conditions", begun)
     x = torch.rand(1, 3, 64, 64) * 2 - 1
-    deepen.main(begun, deepen.Part.conditions, before.config.depth + 2)
+    deepen.main(begun, before.config.depth + 2)
     after = load_part("conditions", begun)
     assert [len(stage) for stage in after.pixel] == [before.config.depth + 2] * before.config.pixel_stages
     for made, given in zip(after.pixel_features(x), before.pixel_features(x), strict=True):
         assert torch.allclose(made, given, atol=0.05)
-    with pytest.raises(typer.BadParameter, match=r"has \d+ blocks there already, got 1"):
-        deepen.main(begun, deepen.Part.conditions, 1)
-
-
-def test_a_deeper_coarse_module_forgets_nothing(begun):
-    before = load_part("coarse", begun)
-    at_stride_8, at_stride_4 = before.config.up_depths
-    deepen.main(begun, deepen.Part.coarse, at_stride_4 + 2)
-    after = load_part("coarse", begun)
-    assert tuple(after.config.up_depths) == (at_stride_8, at_stride_4 + 2)
-    y_hat, quality = torch.randn(1, before.config.latent_channels, 4, 4), torch.tensor([100.0])
-    assert torch.allclose(after(y_hat, quality), before(y_hat, quality), atol=0.05)
-    with pytest.raises(typer.BadParameter, match=r"has \d+ blocks there already, got 1"):
-        deepen.main(begun, deepen.Part.coarse, 1)
+    with pytest.raises(typer.BadParameter, match=r"have \d+ blocks already, got 1"):
+        deepen.main(begun, 1)
 
 
 def test_a_denoiser_between_two(begun, tmp_path):
@@ -70,7 +58,7 @@ def test_a_denoiser_between_two(begun, tmp_path):
     average.main(begun, other, 0.25)
     after = load_part("unet", begun).state_dict()
     assert all(torch.allclose(after[key], before[key] + 0.25, atol=1e-5) for key in before)
-    deepen.main(other, deepen.Part.conditions, 9)
+    deepen.main(other, 9)
     with pytest.raises(WeightsError, match="conditions is of other sizes"):
         average.main(begun, other, 0.5)
     assert all(torch.equal(load_part("unet", begun).state_dict()[key], after[key]) for key in after)

@@ -1,47 +1,32 @@
-"""``python -m sprdiff.training.deepen RUN --part PART --depth N``: more residual blocks for a trained part.
+"""``python -m sprdiff.training.deepen RUN --depth N``: more residual blocks for the trained pixel branch.
 
-New blocks follow those that it has and give next to nothing at first, so that nothing is forgotten.
+New blocks follow those that each stage has and give next to nothing at first, so that nothing is forgotten.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sprdiff.checkpoint.parts import load_part, save_part
+from sprdiff.reconstruction.conditions import DualFeatureExtractor
 from sprdiff.training import command
-
-
-class Part(Enum):
-    """What can be deepened: each stage of the pixel branch, the coarse module at stride 4."""
-
-    conditions = "conditions"
-    coarse = "coarse"
 
 
 def main(
     run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a run.")],
-    part: Annotated[
-        Part, typer.Option(help="The pixel branch of the conditions, or the coarse module at stride 4.")
-    ],
-    depth: Annotated[int, typer.Option(min=1, help="Residual blocks there, of each stage, after.")],
+    depth: Annotated[int, typer.Option(min=1, help="Residual blocks of each stage, after.")],
 ) -> None:
-    """Deepen a part of a run."""
-    trained = load_part(part.value, run)
+    """Deepen the pixel branch of a run's dual feature extraction."""
+    trained = load_part("conditions", run)
+    if depth <= trained.config.depth:
+        raise typer.BadParameter(f"Its stages have {trained.config.depth} blocks already, got {depth}.")
     sizes = {key: value for key, value in trained.config.items() if not key.startswith("_")}
-    if part is Part.conditions:
-        before, changed = sizes["depth"], {"depth": depth}
-    else:
-        at_stride_8, before = sizes["up_depths"]
-        changed = {"up_depths": (at_stride_8, depth)}
-    if depth <= before:
-        raise typer.BadParameter(f"It has {before} blocks there already, got {depth}.")
-    deeper = type(trained)(**sizes | changed)
+    deeper = DualFeatureExtractor(**sizes | {"depth": depth})
     deeper.load_state_dict(trained.state_dict(), strict=False)
-    save_part(deeper, run / part.value)
+    save_part(deeper, run / "conditions")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class DiffusionSettings(RestorationSettings):
         teacher: whether there is one to follow. Without it the original is the target of every loss, and the
             pixel branch is not trained to match any features.
         imitation: weight of following the teacher's features.
+        biases_only: train biases, normalisations and the U-Net's last layer alone (after BitFit,
+            arXiv:2106.10199): so few numbers that small batches teach them something.
         gradient_checkpointing: compute the U-Net's activations twice instead of keeping them.
         lora_rank: of the low-rank changes (LoRA, arXiv:2106.09685) by which a pretrained U-Net learns, beside
             its first layer; 0 trains all of it. What is saved has them merged in.
@@ -58,6 +60,7 @@ class DiffusionSettings(RestorationSettings):
     dropped: Share = 0.07
     teacher: bool = True
     imitation: NonNegativeFloat = 1.0
+    biases_only: bool = False
     gradient_checkpointing: bool = False
     lora_rank: NonNegativeInt = 0
     lora_layers: tuple[str, ...] = LORA_LAYERS
@@ -183,6 +186,10 @@ class DiffusionStage(RestorationStage):
             trained[name] = (load_part(name, folder) if begun else build_part(name, config)).train()
             if name == "unet" and not begun:
                 initialize(trained[name])
+        if self.settings.biases_only:
+            if self.settings.lora_rank:
+                raise SettingsError("biases_only and lora_rank both train a few weights: choose one.")
+            keep_kernels(trained)
         if self.settings.lora_rank:
             if not (folder / "unet").exists():
                 raise SettingsError(f"LoRA changes a trained U-Net, and {folder} holds none.")
@@ -234,6 +241,13 @@ class DiffusionStage(RestorationStage):
         for name, part in self.objective.trained.items():
             save_part(merged(part) if name == "unet" else part, folder / name)
         save_part(self.objective.scheduler, folder / "scheduler")
+
+
+def keep_kernels(trained: dict[str, nn.Module]) -> None:
+    """Let everything but biases, normalisations and the U-Net's last layer stay as it is."""
+    for part in trained.values():
+        for name, parameter in part.named_parameters():
+            parameter.requires_grad_(parameter.ndim == 1 or name.startswith("conv_out."))
 
 
 def add_lora(unet: UNet2DConditionModel, rank: int, layers: tuple[str, ...]) -> None:

@@ -157,17 +157,11 @@ class RateDistortionSettings(Settings):
 
 
 class CodecSettings(RateDistortionSettings):
-    """Of the SPRDiff codec, which starts from that of the ``distortion`` stage.
-
-    Attributes:
-        train_encoder: whether the distortion encoder is trained on too. What it was trained for first was a
-            shorter training and another codec.
-    """
+    """Of the SPRDiff codec, which starts from that of the ``distortion`` stage."""
 
     steps: PositiveInt = 8000
     learning_rate: PositiveFloat = 4e-4
     noisy_until: Share = 0.0
-    train_encoder: bool = False
 
 
 class CodecObjective(nn.Module):
@@ -199,9 +193,8 @@ class CodecObjective(nn.Module):
         with torch.no_grad():
             vae = self.frozen["vae"]
             f_vae = vae_features(vae, encode_latents(vae, x))
+            f_dist = self.frozen["distortion_encoder"](x)
             f_sem = semantic_features(self.frozen["semantic_encoder"], x)
-        encoders = self.trained if "distortion_encoder" in self.trained else self.frozen
-        f_dist = encoders["distortion_encoder"](x)
         if "f_dist" in self.without:
             f_dist = torch.zeros_like(f_dist)
         if "f_sem" in self.without:
@@ -316,13 +309,6 @@ class CodecStage(_RateDistortionStage):
         # The order is part of the resumable state: optimizer and EMA know parameters by position.
         self.trained = {"fusion": fusion}
         self.trained |= {name: load_part(name, start).train() for name in ("latent_codec", "coarse")}
-        if self.settings.train_encoder:
-            if published("distortion_encoder", config, folder):
-                raise SettingsError(
-                    "The distortion encoder of this preset is a published one, and stays as it is: "
-                    "leave out train_encoder."
-                )
-            self.trained["distortion_encoder"] = frozen.pop("distortion_encoder").train()
         self.objective = CodecObjective(
             self.trained,
             frozen,
