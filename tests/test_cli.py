@@ -14,7 +14,7 @@ from PIL import Image
 
 import sprdiff
 from sprdiff.bitstream import read_header
-from sprdiff.cli import main
+from sprdiff.cli import main, texts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -294,10 +294,27 @@ def test_compare_as_text_says_why_there_is_a_dash(tmp_path, capsys):
     ]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["method", "bytes", "bpp", "scale", "ms-ssim-rgb", "psnr-rgb"]
-    assert [line.split()[0] for line in lines[1:]] == ["jpeg", "webp", "-", "Written"]
-    assert {len(line) for line in lines[:3]} == {len(lines[0])} and lines[1].split()[4] == "-"
-    assert lines[3].startswith("- in ms-ssim-rgb: ")
+    assert lines[0].split() == ["ms-ssim", "psnr"]
+    assert lines[1].split() == ["method", "bytes", "bpp", "rgb", "rgb"]
+    assert [line.split()[0] for line in lines[2:]] == ["jpeg", "webp", "-", "Written"]
+    assert {len(line) for line in lines[:4]} == {len(lines[0])} and lines[2].split()[3] == "-"
+    assert lines[4].startswith("- in ms-ssim-rgb: ")
+
+
+def test_tables_fit_a_terminal():
+    numbers = {
+        "psnr-rgb": 24.4, "ms-ssim-rgb": 0.8, "ms-ssim-y": 0.8, "lpips-alex": 0.4, "lpips-vgg": 0.5, "dists": 0.3
+    }  # fmt: skip
+    row = {"method": "sprdiff-coarse", "num_bytes": 1460, "bpp": 0.0297, "scale": 1.0, "over_budget": False}
+    lines = texts.results([{**row, "metrics": numbers}])
+    assert max(map(len, lines)) <= 80 and lines[-1].split()[2:4] == ["0.0297", "24.40"]
+    smaller = texts.results([{**row, "metrics": numbers}, {**row, "scale": 0.5, "metrics": numbers}])
+    assert smaller[1].split()[3] == "scale" and [line.split()[3] for line in smaller[2:]] == ["1.000", "0.500"]
+    mean = {**row, "target_bpp": 0.03, "images": 24, "metrics": {k: {"mean": v} for k, v in numbers.items()}}
+    lines = texts.means([mean])
+    assert max(map(len, lines)) <= 80 and lines[-1] == "Averages of 24 images"
+    lines = texts.means([mean, {**mean, "images": 23}])
+    assert lines[1].split()[3] == "images" and lines[-1].split()[3] == "23"
 
 
 def test_compare_leaves_nothing_when_it_fails(photo, tmp_path, capsys, monkeypatch):

@@ -31,7 +31,10 @@ pytestmark = pytest.mark.usefixtures("small_teachers")
 def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     run = tmp_path / "run"
     for name in STAGES:
-        stage = make(name, photos, run, AT_ONCE if hasattr(STAGES[name], "start_adversary") else None)
+        changes = AT_ONCE if hasattr(STAGES[name], "start_adversary") else {}
+        if name == "diffusion":
+            changes = {**changes, "start_timesteps": [640, 160]}
+        stage = make(name, photos, run, changes)
         before = [p.detach().clone() for p in stage.objective.parameters() if p.requires_grad]
         train(stage, photos, run)
         after = [p for p in stage.objective.parameters() if p.requires_grad]
@@ -44,6 +47,7 @@ def test_all_stages_in_order_make_a_checkpoint(photos, tmp_path, monkeypatch):
     export.main(run, checkpoint)
     assert {path.stem for path in (checkpoint / "training").iterdir()} == set(STAGES)
     pipeline = SPRDiffPipeline.from_pretrained(checkpoint)
+    assert pipeline.decoding_settings.start_timesteps == (640, 160), "decoded unlike it was trained"
     photo = make_photo()
     decoded = pipeline.decompress(pipeline.compress(photo, quality=128))
     assert decoded.final.size == photo.size

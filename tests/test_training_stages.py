@@ -13,6 +13,7 @@ from runs import AT_ONCE, make, train
 from torch import nn
 
 from sprdiff.checkpoint.parts import load_part
+from sprdiff.diffusion.denoiser import denoise
 from sprdiff.errors import SettingsError
 from sprdiff.images import to_image
 from sprdiff.metrics import psnr
@@ -104,6 +105,18 @@ def test_biases_are_trained_alone(photos, begun, monkeypatch):
     assert kernels == {"conv_out.weight"}
     with pytest.raises(SettingsError, match="biases_only and lora_rank"):
         make("diffusion", photos, begun, {"biases_only": True, "lora_rank": 2})
+
+
+def test_latents_are_noised_to_the_timesteps_that_are_set(photos, begun, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "sprdiff.training.diffusion_stage.denoise",
+        lambda *arguments: asked.append(arguments[-1]) or denoise(*arguments),
+    )
+    train(make("diffusion", photos, begun, AT_ONCE | {"start_timesteps": [640, 160]}), photos, begun)
+    assert set(asked) == {(640, 160)}
+    with pytest.raises(SettingsError, match="start_timesteps: 1000 is too late, the scheduler has 1000"):
+        make("diffusion", photos, begun, {"start_timesteps": [1000, 160]})
 
 
 def test_a_preview_is_what_the_codec_decodes(begun):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,14 +51,15 @@ def dashes(found: Iterable[tuple[str, str]]) -> list[str]:
     return [f"- in {', '.join(metrics)}: {why}" for why, metrics in metrics_of.items()]
 
 
-def results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The methods of ``compare`` as a table."""
+def results(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods of ``compare`` as a table; without the scale where every picture has its full size."""
+    scaled = any(row["scale"] != 1 for row in rows)
     return _table(
         {
             "method": row["method"],
             "bytes": str(row["num_bytes"]),
             "bpp": f"{row['bpp']:.4f}",
-            "scale": f"{row['scale']:.3f}",
+            **({"scale": f"{row['scale']:.3f}"} if scaled else {}),
             **{name: _number(value) for name, value in row["metrics"].items()},
             "": "over budget" if row["over_budget"] else "",
         }
@@ -66,19 +67,24 @@ def results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     )
 
 
-def means(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The methods and budgets of ``evaluate`` as a table."""
-    return _table(
+def means(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods and budgets of ``evaluate`` as a table; of how many images is a line where all have as many."""
+    counts = {row["images"] for row in rows}
+    lines = _table(
         {
             "method": row["method"],
             "budget": f"{row['target_bpp']:g}",
             "bpp": f"{row['bpp']:.4f}",
-            "images": str(row["images"]),
+            **({"images": str(row["images"])} if len(counts) > 1 else {}),
             **{name: _number(value["mean"]) for name, value in row["metrics"].items()},
             "": f"{row['over_budget']} over budget" if row["over_budget"] else "",
         }
         for row in rows
     )
+    if len(counts) == 1:
+        (count,) = counts
+        lines.append(f"Averages of {count} images" if count > 1 else "Of 1 image")
+    return lines
 
 
 def _number(value: float | None) -> str:
@@ -86,10 +92,15 @@ def _number(value: float | None) -> str:
 
 
 def _table(rows: Iterable[dict[str, str]]) -> list[str]:
-    """Rows of the same columns below their names; the first column to the left, the others to the right."""
+    """Rows of the same columns below their names; the first column to the left, the others to the right.
+
+    What follows the last hyphen of a name stands below the rest: six metrics fit 80 columns then.
+    """
     cells = [dict(row) for row in rows]
     names = dict.fromkeys(name for row in cells for name in row)
-    lines = [list(names), *([row.get(name, "") for name in names] for row in cells)]
+    above, _, below = zip(*(name.rpartition("-") for name in names), strict=True)
+    heads = [above, below] if any(above) else [below]
+    lines = [*heads, *([row.get(name, "") for name in names] for row in cells)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip()

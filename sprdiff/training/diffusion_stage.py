@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sprdiff.checkpoint.config import ModelConfig
 from sprdiff.checkpoint.parts import build_part, load_part, save_part
+from sprdiff.decoding import DecodingSettings
 from sprdiff.diffusion.denoiser import check_prediction, denoise, initialize
 from sprdiff.encoders.semantic import semantic_tokens
 from sprdiff.encoders.vae import decode_latents, encode_latents
@@ -45,6 +46,7 @@ class DiffusionSettings(RestorationSettings):
     Attributes:
         dropped: the share of pictures that go without each condition. The denoiser then learns to work
             without it, so an ablation of the finished model is within what it was trained for.
+        start_timesteps: of qualities 0 and 255; what is exported decodes with them.
         teacher: whether there is one to follow. Without it the original is the target of every loss, and the
             pixel branch is not trained to match any features.
         imitation: weight of following the teacher's features.
@@ -58,6 +60,7 @@ class DiffusionSettings(RestorationSettings):
 
     learning_rate: PositiveFloat = 3e-4
     dropped: Share = 0.07
+    start_timesteps: tuple[NonNegativeInt, NonNegativeInt] = DecodingSettings.start_timesteps
     teacher: bool = True
     imitation: NonNegativeFloat = 1.0
     biases_only: bool = False
@@ -149,7 +152,13 @@ class DiffusionObjective(nn.Module):
         conditions = drop(conditions, kept["semantic_tokens"], kept["pixel_features"])
         noise = torch.randn_like(batch.latents_hat)
         latents = denoise(
-            self.trained["unet"], self.scheduler, batch.latents_hat, noise, batch.quality, conditions
+            self.trained["unet"],
+            self.scheduler,
+            batch.latents_hat,
+            noise,
+            batch.quality,
+            conditions,
+            self.settings.start_timesteps,
         )
         return keep_colours(batch.x_coarse, decode_latents(self.frozen["vae"], latents).float())
 
@@ -219,6 +228,9 @@ class DiffusionStage(RestorationStage):
         begun = (folder / "scheduler").exists()
         scheduler = load_part("scheduler", folder) if begun else build_part("scheduler", config)
         check_prediction(scheduler)
+        latest, timesteps = max(self.settings.start_timesteps), scheduler.config.num_train_timesteps
+        if latest >= timesteps:
+            raise SettingsError(f"start_timesteps: {latest} is too late, the scheduler has {timesteps}.")
         return scheduler
 
     def source(self, paths: list[Place]) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,16 @@ from sprdiff.checkpoint.parts import PART_CLASSES, build_part, load_part
 from sprdiff.diffusion.denoiser import initialize
 from sprdiff.pipeline import SPRDiffPipeline
 from sprdiff.training import command
+from sprdiff.training.diffusion_stage import DiffusionSettings, DiffusionStage
+from sprdiff.training.settings import read_settings
+
+
+def trained_decoding(run: Path) -> dict[str, Any]:
+    """The settings of decoding that the run's denoiser was trained with; none where it has no such file."""
+    file = run / f"{DiffusionStage.name}.yaml"
+    if not file.exists():
+        return {}
+    return {"start_timesteps": read_settings(DiffusionSettings, file).start_timesteps}
 
 
 def main(
@@ -34,7 +44,7 @@ def main(
                 initialize(parts[name])
         else:
             parts[name] = load_part(name, run)
-    pipeline = SPRDiffPipeline(**parts)
+    pipeline = SPRDiffPipeline(**parts, decoding=trained_decoding(run))
     for part in pipeline.components.values():
         if hasattr(part, "half"):
             part.half()
