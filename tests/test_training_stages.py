@@ -164,9 +164,9 @@ def seen(monkeypatch) -> list[Conditions]:
     """The conditions of every call of the denoiser in training, in order."""
     calls, denoise = [], diffusion_stage.denoise
 
-    def see(unet, scheduler, latents_hat, noise, quality, conditions):
+    def see(unet, scheduler, latents_hat, noise, quality, conditions, start_timesteps):
         calls.append(conditions)
-        return denoise(unet, scheduler, latents_hat, noise, quality, conditions)
+        return denoise(unet, scheduler, latents_hat, noise, quality, conditions, start_timesteps)
 
     monkeypatch.setattr(diffusion_stage, "denoise", see)
     return calls

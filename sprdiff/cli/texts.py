@@ -68,7 +68,7 @@ def results(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The methods and budgets of ``evaluate`` as a table; of how many images is a line where all have as many."""
+    """The methods and budgets of ``evaluate`` as a table; how many images, once if all have as many."""
     counts = {row["images"] for row in rows}
     lines = _table(
         {
