@@ -181,7 +181,7 @@ def test_ctrl_c_while_libraries_are_imported_is_one_line(photo, tmp_path):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    time.sleep(1.0)
+    time.sleep(2.0)  # later than Python takes to start on a busy machine
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     # Python ends by the signal itself where it came within exec(), as in dataclasses: 130 to a shell, too.
