@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -169,6 +170,24 @@ def test_through_pipes_as_processes(photo, tmp_path, pipeline):
         assert ImageStat.Stat(ImageChops.difference(image.convert("RGB"), expected)).extrema[0][1] <= 1
 
 
+def test_ctrl_c_that_a_library_swallows_is_one_line(monkeypatch, capsys):
+    def half_imported(arguments):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError("module 'numpy' has no attribute 'iterable'")
+
+    monkeypatch.setattr("sprdiff.cli.app.run", half_imported)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main([]) == 130 and capsys.readouterr().err == "error: interrupted\n"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr("sprdiff.cli.app.run", lambda arguments: {}["no interrupt"])
+    with pytest.raises(KeyError):
+        main([])
+
+
 def test_ctrl_c_while_libraries_are_imported_is_one_line(photo, tmp_path):
     photo.save(tmp_path / "photo.png")
     # A terminal sends the signal to the whole group; background jobs of a shell have it ignored.
@@ -181,7 +200,7 @@ def test_ctrl_c_while_libraries_are_imported_is_one_line(photo, tmp_path):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    time.sleep(2.0)  # later than Python takes to start on a busy machine
+    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     # Python ends by the signal itself where it came within exec(), as in dataclasses: 130 to a shell, too.

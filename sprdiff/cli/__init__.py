@@ -9,8 +9,12 @@ interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 INTERRUPTED = 130
 
@@ -21,11 +25,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the name of the program; those of the process by default.
     """
-    try:
-        # Within: Ctrl-C may come while libraries are imported.
-        from sprdiff.cli.app import run
+    with _interrupts() as came:
+        try:
+            # Within: Ctrl-C may come while libraries are imported.
+            from sprdiff.cli.app import run
 
-        return run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return INTERRUPTED
+            return run(list(sys.argv[1:] if arguments is None else arguments))
+        except (KeyboardInterrupt, Exception) as error:
+            # Some libraries swallow Ctrl-C while they are imported, and fail for want of what was not.
+            if not (came or isinstance(error, KeyboardInterrupt)):
+                raise
+    print("error: interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that gets an entry at each Ctrl-C, which raises KeyboardInterrupt as ever.
+
+    Where something else is to happen, as with the ignored signal of a background job, it stays empty.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.default_int_handler(number, frame)
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield came
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
