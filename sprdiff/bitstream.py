@@ -2,7 +2,7 @@
 
     offset  size    field
     0       1       0xD5
-    1       1       0x50 | version, version in 1..15, now 1
+    1       1       0x50 | version, version in 1..15: 1, or 2 if the original is grayscale
     2       2       first two bytes of the checkpoint's SHA-256 fingerprint (sprdiff.checkpoint.fingerprint)
     4       1       quality, 0 (smallest) to 255 (best)
     5       1 or 2  width of the original in pixels, 1..16383, LEB128: seven bits a byte, low bits first
@@ -15,8 +15,13 @@ covers the whole fingerprint, so a checkpoint that only shares the first two byt
 overlooks one alteration in 16 million: it protects from accidents, not from forgery, and the entropy decoder
 must accept any payload without crashing.
 
-Promise: a stream of version 1 keeps this layout and meaning for ever. Any change of either, and any change in
-how a payload is read that the fingerprint does not capture, raises the version; readers refuse newer ones.
+Version 2 has the layout of version 1. It says that the original is without colour, and so are the pictures
+that a decoder makes of it: at these rates neither the codec nor a generative model keeps gray from a tint
+by itself.
+
+Promise: streams of versions 1 and 2 keep this layout and meaning for ever. Any change of either, and any
+change in how a payload is read that the fingerprint does not capture, raises the version; readers refuse
+newer ones.
 
 Nothing here depends on a model: bytes in, bytes out. The layout is our own choice, not the paper's (arXiv
 2606.01608).
@@ -31,7 +36,10 @@ from sprdiff.errors import BitstreamError
 from sprdiff.types import StreamInfo
 from sprdiff.varint import read_varint, write_varint
 
-VERSION = 1
+COLOUR, GRAYSCALE = 1, 2
+"""The versions, by what the original is."""
+VERSION = GRAYSCALE
+"""The newest."""
 MAX_SIDE = 16383
 """Largest width or height in pixels: what two LEB128 bytes hold; WebP among the baselines has the same."""
 MAX_PIXELS = 64_000_000
@@ -55,12 +63,14 @@ class Header:
         quality: 0 (smallest) to 255 (best).
         width, height: of the original, in pixels.
         fingerprint: whole SHA-256 of the checkpoint, 32 bytes; the stream stores the first two.
+        grayscale: the original is without colour.
     """
 
     quality: int
     width: int
     height: int
     fingerprint: bytes
+    grayscale: bool = False
 
 
 def overhead_bytes(width: int, height: int) -> int:
@@ -68,7 +78,9 @@ def overhead_bytes(width: int, height: int) -> int:
     return _FIXED_BYTES + len(write_varint(width)) + len(write_varint(height)) + _CHECKSUM_BYTES
 
 
-def pack(quality: int, width: int, height: int, payload: bytes, fingerprint: bytes) -> bytes:
+def pack(
+    quality: int, width: int, height: int, payload: bytes, fingerprint: bytes, *, grayscale: bool = False
+) -> bytes:
     """The whole stream around ``payload``.
 
     Args:
@@ -76,6 +88,7 @@ def pack(quality: int, width: int, height: int, payload: bytes, fingerprint: byt
         width, height: of the original in pixels, 1 to ``MAX_SIDE`` each, at most ``MAX_PIXELS`` together.
         payload: the entropy-coded z and y.
         fingerprint: SHA-256 digest of the checkpoint that is needed to decode, 32 bytes.
+        grayscale: the original is without colour.
     Raises:
         ValueError: an argument is out of its range; that is a bug of the caller, not bad input.
     """
@@ -87,7 +100,7 @@ def pack(quality: int, width: int, height: int, payload: bytes, fingerprint: byt
     _check_fingerprint(fingerprint)
     body = b"".join(
         (
-            bytes((_MAGIC, _MAGIC_2 | VERSION)),
+            bytes((_MAGIC, _MAGIC_2 | (GRAYSCALE if grayscale else COLOUR))),
             fingerprint[:_PREFIX_BYTES],
             bytes((quality,)),
             write_varint(width),
@@ -128,7 +141,8 @@ def unpack(data: bytes, fingerprint: bytes, *former: bytes) -> tuple[Header, byt
             "This stream is damaged: its checksum does not match, so bytes were changed, lost or added."
         )
     width, height, payload_start = _read_size(data)
-    return Header(data[4], width, height, bytes(sealed[0])), bytes(body[payload_start:])
+    header = Header(data[4], width, height, bytes(sealed[0]), grayscale=_version(data) == GRAYSCALE)
+    return header, bytes(body[payload_start:])
 
 
 def read_header(data: bytes) -> StreamInfo:
@@ -144,13 +158,14 @@ def read_header(data: bytes) -> StreamInfo:
     _check_start(data)
     width, height, _ = _read_size(data)
     return StreamInfo(
-        version=data[1] & 0x0F,
+        version=_version(data),
         fingerprint=data[2 : 2 + _PREFIX_BYTES].hex(),
         quality=data[4],
         width=width,
         height=height,
         num_bytes=len(data),
         bpp=8 * len(data) / (width * height),
+        grayscale=_version(data) == GRAYSCALE,
     )
 
 
@@ -160,7 +175,7 @@ def _check_start(data: bytes) -> None:
     if data[0] != _MAGIC or (len(data) > 1 and data[1] & 0xF0 != _MAGIC_2):
         raise BitstreamError("This is not a .spr stream: its first bytes are not those of one.")
     if len(data) > 1:
-        version = data[1] & 0x0F
+        version = _version(data)
         if version > VERSION:
             raise BitstreamError(
                 f"This stream has version {version}, newer than {VERSION}, the newest this program reads."
@@ -171,6 +186,10 @@ def _check_start(data: bytes) -> None:
         raise BitstreamError(
             f"This stream is truncated: it has {len(data)} bytes, a whole one at least {_MIN_BYTES}."
         )
+
+
+def _version(data: bytes) -> int:
+    return data[1] & 0x0F
 
 
 def _read_size(data: bytes) -> tuple[int, int, int]:

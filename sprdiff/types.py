@@ -73,6 +73,7 @@ class StreamInfo:
         width, height: of the original, in pixels.
         num_bytes: of the whole stream.
         bpp: 8 * num_bytes / (width * height).
+        grayscale: the original is without colour, and so is what the stream decodes to.
         rate: the split of ``num_bytes``; None without a model to read the payload with.
     """
 
@@ -83,6 +84,7 @@ class StreamInfo:
     height: int
     num_bytes: int
     bpp: float
+    grayscale: bool = False
     rate: RateBreakdown | None = None
 
 

@@ -1,6 +1,7 @@
 """Every baseline keeps its budget in real bytes, and its picture comes from the real file."""
 
 import io
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -144,6 +145,21 @@ def test_damaged_files_are_named(photo, id, damage):
     broken = {"empty": b"", "truncated": data[:30], "foreign": foreign.getvalue()}[damage]
     with pytest.raises(InputImageError, match=f"not a whole {BASELINES[id].label} file"):
         BASELINES[id].decompress(broken, size=photo.size)
+
+
+@pytest.mark.parametrize("id", [id for id in PILLOW if id != "webp"])
+def test_a_grayscale_picture_spends_nothing_on_colour(photo, id):
+    codec, gray = BASELINES[id], photo.convert("L").convert("RGB")
+    encoded = codec.compress(gray, max_bytes=900)
+    assert encoded.settings["chroma"] == "4:0:0"
+    made = codec.decompress(encoded.data, size=gray.size)
+    assert len({channel.tobytes() for channel in made.split()}) == 1
+    controls = {chroma: each for chroma, each in codec.rate_controls.items() if chroma != "4:0:0"}
+    coloured = replace(codec, rate_controls=controls).compress(photo, max_bytes=900)
+    assert coloured.settings["chroma"] in controls
+    as_colour = replace(codec, rate_controls={"4:0:0": next(iter(controls.values()))})
+    other = as_colour.compress(gray, max_bytes=900)
+    assert psnr_db(gray, made) >= psnr_db(gray, codec.decompress(other.data, size=gray.size)) - 0.01
 
 
 def test_wrong_arguments(photo):

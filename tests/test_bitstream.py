@@ -55,10 +55,21 @@ def test_round_trip(width: int, height: int, overhead: int):
     assert unpack(stream, FINGERPRINT) == (Header(255, width, height, FINGERPRINT), PAYLOAD)
     info = read_header(stream)
     assert (info.version, info.quality, info.width, info.height) == (1, 255, width, height)
+    assert not info.grayscale
     assert info.fingerprint == FINGERPRINT[:2].hex()
     assert info.num_bytes == len(stream)
     assert info.bpp == pytest.approx(8 * len(stream) / (width * height))
     assert info.rate is None
+
+
+def test_a_grayscale_original_is_version_2_and_takes_no_byte_more():
+    stream = pack(31, 768, 512, PAYLOAD, FINGERPRINT, grayscale=True)
+    assert stream == sealed(b"\xd5\x52" + STREAM[2:-3])
+    header, payload = unpack(stream, FINGERPRINT)
+    assert header == Header(31, 768, 512, FINGERPRINT, grayscale=True)
+    assert payload == PAYLOAD
+    info = read_header(stream)
+    assert (info.version, info.grayscale) == (2, True)
 
 
 def test_empty_payload_is_allowed():
@@ -133,11 +144,11 @@ def test_a_foreign_file_is_not_a_stream(data: bytes):
         read_header(data)
 
 
-@pytest.mark.parametrize(("second", "version"), [(0x52, 2), (0x5F, 15)])
+@pytest.mark.parametrize(("second", "version"), [(0x53, 3), (0x5F, 15)])
 def test_a_newer_version_is_named(second: int, version: int):
     stream = sealed(b"\xd5" + bytes((second,)) + STREAM[2:-3])
     for read in (read_header, lambda data: unpack(data, FINGERPRINT)):
-        with pytest.raises(BitstreamError, match=f"version {version}, newer than 1"):
+        with pytest.raises(BitstreamError, match=f"version {version}, newer than 2"):
             read(stream)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from sprdiff.budget import best_quality
-from sprdiff.pipeline.rate_control import best_within
+from sprdiff.pipeline.rate_control import best_within, fill_budget
 
 
 class Coder:
@@ -60,3 +60,16 @@ def test_the_pipelines_search_finds_the_best_at_no_price(limit):
     code = Coder(1.02)
     assert best_within(code, limit)[0] == code.best(limit, 0, 255)
     assert len(code.asked) <= 14 + 6
+
+
+def test_what_a_step_of_quality_leaves_of_a_budget_is_filled():
+    def code(quality: int, price: float) -> bytes:
+        return bytes(int((100 + 10 * quality) * (1 - 20 * price)))
+
+    assert fill_budget(code, 5, bytes(150), 153) == (5, bytes(150)), "nothing to gain"
+    quality, data = fill_budget(code, 5, bytes(150), 158)
+    assert quality == 6
+    assert 0.97 * 158 <= len(data) <= 158
+    assert fill_budget(code, 255, bytes(150), 158) == (255, bytes(150)), "there is no better quality"
+    assert fill_budget(code, 0, bytes(100), 50) == (0, bytes(100)), "over budget anyway"
+    assert fill_budget(lambda quality, price: bytes(999), 5, bytes(150), 158) == (5, bytes(150))

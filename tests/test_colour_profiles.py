@@ -7,9 +7,10 @@ import struct
 
 import numpy as np
 import pytest
+from conftest import make_photo
 from PIL import Image
 
-from sprdiff.images import load_image
+from sprdiff.images import is_grayscale, load_image
 
 D65, D50 = (0.3127, 0.3290), (0.3457, 0.3585)
 PRIMARIES = {
@@ -110,6 +111,14 @@ def test_values_that_others_publish():
     assert np.abs(found[0] - (255, 0, 0)).max() <= 5
     assert tuple(found[1]) == (255, 0, 0)
     assert np.abs(found[2] - 128).max() <= 1
+
+
+@pytest.mark.parametrize("tint", [0, 2, 3])
+def test_a_tint_that_no_one_sees_is_no_colour(tint):
+    gray = make_photo(64, 48).convert("L")
+    channels = [gray, gray, gray.point(lambda level: min(level + tint, 255))]
+    assert is_grayscale(Image.merge("RGB", channels)) == (tint <= 2)
+    assert not is_grayscale(make_photo(64, 48))
 
 
 def test_grays_stay_gray(levels):

@@ -11,7 +11,11 @@ from PIL import Image
 
 from sprdiff.baselines.search import SCALES, RateControl, approach_ratio, best_within, enlarge, fit_quality
 from sprdiff.errors import InputImageError
+from sprdiff.images import is_grayscale
 from sprdiff.types import EncodedImage
+
+_GRAY = "4:0:0"
+"""The chroma format of luma alone: for grayscale pictures, and the only one tried for them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class PillowCodec:
             raise ValueError(f"the budget cannot be negative, got {max_bytes} bytes")
         bare = image.copy()
         bare.info = {}  # Pillow would write a comment, profile or EXIF data found here into the file
-        found = best_within(bare, max_bytes, self.rate_controls, self._decode, self.patience)
+        found = best_within(bare, max_bytes, self._rate_controls(bare), self._decode, self.patience)
         return EncodedImage(
             method=self.id,
             data=found.candidate.data,
@@ -65,6 +69,10 @@ class PillowCodec:
             max_bytes=max_bytes,
             over_budget=found.over_budget,
         )
+
+    def _rate_controls(self, image: Image.Image) -> Mapping[str, RateControl]:
+        gray = _GRAY in self.rate_controls and is_grayscale(image)
+        return {chroma: each for chroma, each in self.rate_controls.items() if (chroma == _GRAY) == gray}
 
     def decompress(self, data: bytes, *, size: tuple[int, int]) -> Image.Image:
         """The picture in ``data``, RGB, enlarged (Lanczos) to ``size`` (width, height) if coded smaller.
@@ -90,6 +98,11 @@ def _save(image: Image.Image, pillow_format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def _as_chroma(image: Image.Image, chroma: str) -> Image.Image:
+    """``L`` for codecs that tell from the mode how many channels they are to code."""
+    return image.convert("L") if chroma == _GRAY else image
+
+
 _GROWTH = 0.03
 """Of a small file with a step of quality, about: of JPEG, WebP and AVIF. JPEG XL's do not always grow."""
 
@@ -103,9 +116,10 @@ def _by_quality(
 
 def _jpeg(image: Image.Image, quality: int, chroma: str) -> bytes:
     """With Huffman tables of its own; progressive where smaller, which it is not for tiny ones."""
+    options: dict[str, object] = {} if chroma == _GRAY else {"subsampling": chroma}
     files = [
-        _save(image, "JPEG", quality=quality, subsampling=chroma, optimize=True, progressive=progressive)
-        for progressive in (False, True)
+        _save(_as_chroma(image, chroma), "JPEG", quality=quality, optimize=True, progressive=each, **options)
+        for each in (False, True)
     ]
     return min(files, key=len)
 
@@ -125,8 +139,10 @@ def _avif(image: Image.Image, quality: int, chroma: str) -> bytes:
     return _save(image, "AVIF", quality=quality, subsampling=chroma, **options)
 
 
-def _jpeg2000(image: Image.Image, ratio: float) -> bytes:
-    """A bare codestream at a compression ratio: 9/7 wavelet, no file format boxes, no comment."""
+def _jpeg2000(image: Image.Image, ratio: float, chroma: str) -> bytes:
+    """A bare codestream at a compression ratio (of RGB): 9/7 wavelet, no file format boxes, no comment."""
+    image = _as_chroma(image, chroma)
+    ratio *= len(image.getbands()) / 3
     options = {"irreversible": True, "quality_mode": "rates", "quality_layers": [ratio]}
     levels = min(6, max(1, min(image.size).bit_length() - 2))  # no deeper than the picture is large
     return _without_comments(_save(image, "JPEG2000", no_jp2=True, num_resolutions=levels, **options))
@@ -149,14 +165,15 @@ def _without_comments(codestream: bytes) -> bytes:
 
 
 def _jpeg_xl(image: Image.Image, quality: int, chroma: str) -> bytes:
-    return _save(image, "JXL", quality=quality, effort=8)
+    return _save(_as_chroma(image, chroma), "JXL", quality=quality, effort=8)
 
 
 def _heic(image: Image.Image, quality: int, chroma: str) -> bytes:
-    return _save(image, "HEIF", quality=quality, chroma=int(chroma.replace(":", "")))
+    options: dict[str, object] = {} if chroma == _GRAY else {"chroma": int(chroma.replace(":", ""))}
+    return _save(_as_chroma(image, chroma), "HEIF", quality=quality, **options)
 
 
-JPEG = PillowCodec("jpeg", "JPEG", ".jpg", "JPEG", _by_quality(_jpeg, ("4:2:0",), 95, _GROWTH))
+JPEG = PillowCodec("jpeg", "JPEG", ".jpg", "JPEG", _by_quality(_jpeg, ("4:2:0", _GRAY), 95, _GROWTH))
 WEBP = PillowCodec("webp", "WebP", ".webp", "WEBP", _by_quality(_webp, ("4:2:0",), growth=_GROWTH))
 # JPEG 2000 is a pyramid itself: all scales come out nearly alike, without one peak, so all are tried.
 JPEG2000 = PillowCodec(
@@ -164,11 +181,15 @@ JPEG2000 = PillowCodec(
     "JPEG 2000",
     ".j2k",
     "JPEG2000",
-    {"4:4:4": approach_ratio(_jpeg2000)},
+    {each: approach_ratio(functools.partial(_jpeg2000, chroma=each)) for each in ("4:4:4", _GRAY)},
     setting="ratio",
     patience=len(SCALES),
 )
-AVIF = PillowCodec("avif", "AVIF", ".avif", "AVIF", _by_quality(_avif, ("4:2:0", "4:4:4"), growth=_GROWTH))
+AVIF = PillowCodec(
+    "avif", "AVIF", ".avif", "AVIF", _by_quality(_avif, ("4:2:0", "4:4:4", _GRAY), growth=_GROWTH)
+)
 # Quality 100 is lossless in JPEG XL, and the plugin refuses it unless that is asked for.
-JPEG_XL = PillowCodec("jpeg-xl", "JPEG XL", ".jxl", "JXL", _by_quality(_jpeg_xl, ("4:4:4",), highest=99))
-HEIC = PillowCodec("heic", "HEIC", ".heic", "HEIF", _by_quality(_heic, ("4:2:0",)))
+JPEG_XL = PillowCodec(
+    "jpeg-xl", "JPEG XL", ".jxl", "JXL", _by_quality(_jpeg_xl, ("4:4:4", _GRAY), highest=99)
+)
+HEIC = PillowCodec("heic", "HEIC", ".heic", "HEIF", _by_quality(_heic, ("4:2:0", _GRAY)))

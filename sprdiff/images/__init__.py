@@ -3,6 +3,7 @@
 This is the only place where ranges, sizes and colour change.
 """
 
+from sprdiff.images.colour import is_grayscale
 from sprdiff.images.jpeg_xl import jxl_size
 from sprdiff.images.limits import MAX_PIXELS, MAX_SIDE, MAX_TILE_PIXELS, MIN_SIDE
 from sprdiff.images.reading import FORMATS, ImageSource, load_image, register_plugins
@@ -18,6 +19,7 @@ __all__ = [
     "PICTURE_FORMATS",
     "ImageSource",
     "crop_to",
+    "is_grayscale",
     "jxl_size",
     "load_image",
     "pad_to_multiple",

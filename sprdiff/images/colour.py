@@ -6,14 +6,25 @@ mode of Pillow -> 8 bit, alpha apart -> sRGB by the colour profile -> alpha over
 from __future__ import annotations
 
 import io
+import itertools
 import math
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from sprdiff.errors import InputImageError
 
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+
+# A picture that was scanned, or went through a colour profile, is as good as gray with this much of a tint.
+_GRAY_LEVELS = 2
+
+
+def is_grayscale(image: Image.Image) -> bool:
+    """Whether no two channels of an RGB picture differ by more than 2 of 255 levels anywhere."""
+    channels = itertools.combinations(image.split(), 2)
+    return all(ImageChops.difference(*pair).getextrema()[1] <= _GRAY_LEVELS for pair in channels)
 
 
 def to_srgb(image: Image.Image) -> Image.Image:

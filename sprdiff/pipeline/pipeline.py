@@ -18,7 +18,7 @@ from sprdiff.encoders.distortion import DistortionEncoder
 from sprdiff.encoders.semantic import semantic_features, semantic_tokens
 from sprdiff.encoders.vae import decode_latents, encode_latents, latent_stride, vae_features
 from sprdiff.errors import BitstreamError, SettingsError
-from sprdiff.images import crop_to, pad_to_multiple, to_image, to_tensor
+from sprdiff.images import crop_to, is_grayscale, pad_to_multiple, to_image, to_tensor
 from sprdiff.latent_codec.codec import LatentSymbols
 from sprdiff.layers.tiling import run_tiled
 from sprdiff.pipeline.checkpoint import CheckpointPipeline
@@ -33,7 +33,7 @@ from sprdiff.pipeline.pictures import (
 )
 from sprdiff.pipeline.rate_control import best_within, bytes_allowed, check_budget
 from sprdiff.reconstruction.coarse import CoarseReconstruction
-from sprdiff.reconstruction.detail import keep_colours
+from sprdiff.reconstruction.detail import keep_colours, without_colour
 from sprdiff.types import CoarseImage, DecodedImage, EncodedImage, OnStep, RateBreakdown, StreamInfo
 
 # Of the time of a decode, as measured on a CPU.
@@ -132,12 +132,13 @@ class SPRDiffPipeline(CheckpointPipeline):
 
         # 2. Analysis, once for all qualities
         y = self.analyze(image, on_step=on_step) if analysis is None else analysis  # (1, M, H/16, W/16)
+        size, grayscale = image.size, is_grayscale(image)
 
         # 3. Quantization and entropy coding, for a budget by bisection over quality
         def code(at: int, extra_price: float) -> bytes:
             symbols = self.latent_codec.quantize(y, at, self.config.bit_price + extra_price)
             payload = self.latent_codec.compress(symbols)
-            return bitstream.pack(at, image.width, image.height, payload, self._digest())
+            return bitstream.pack(at, *size, payload, self._digest(), grayscale=grayscale)
 
         allowed = None
         if quality is not None:
@@ -208,6 +209,8 @@ class SPRDiffPipeline(CheckpointPipeline):
             on_step=_within(on_step, 0.5, 1.0),
         )  # (1, 3, H, W)
         x_coarse = x_coarse.clamp(-1, 1)
+        if header.grayscale:
+            x_coarse = without_colour(x_coarse)
         image = to_image(crop_to(x_coarse, (header.height, header.width)) / 2 + 0.5)
         return CoarseImage(image, x_coarse, self._info(data, header, symbols))
 
@@ -239,6 +242,8 @@ class SPRDiffPipeline(CheckpointPipeline):
             [1],
             on_step=on_step,
         )  # (1, 3, H, W)
+        if info.grayscale:
+            x_hat = without_colour(x_hat)
         return to_image(crop_to(x_hat, (info.height, info.width)).clamp(-1, 1) / 2 + 0.5)
 
     def _refine_tile(self, x_coarse: Tensor, noise: Tensor, quality: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The final picture: the output of the diffusion model, with the colours of the coarse picture."""
+"""The colours of what is decoded: the final picture has those of the coarse one, grayscale ones none."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def keep_colours(x_coarse: Tensor, x_hat: Tensor, cell: int = DecodingSettings.c
     """
     drift = F.avg_pool2d(x_hat - x_coarse, cell)
     return x_hat - F.interpolate(drift, scale_factor=float(cell), mode="bilinear")
+
+
+def without_colour(x: Tensor) -> Tensor:
+    """The gray picture (B, 3, H, W) of ``x`` (B, 3, H, W).
+
+    The mean of the channels, not luma: each is an estimate of one and the same gray.
+    """
+    return x.mean(1, keepdim=True).expand_as(x)

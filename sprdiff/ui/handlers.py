@@ -288,6 +288,7 @@ def header_html(info: StreamInfo, model_name: str) -> str:
         ("File", bytes_text(info.num_bytes)),
         ("Rate", f"{bpp_text(info.bpp)} bpp"),
         ("Quality", f"{info.quality} of 255"),
+        ("Colour", "none, the original is grayscale" if info.grayscale else "yes"),
         ("Format version", str(info.version)),
         ("Model", f"{model_name}, fingerprint {info.fingerprint[:12]}"),
     ]

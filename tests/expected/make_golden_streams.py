@@ -1,4 +1,4 @@
-"""Writes ``golden/``: 20 streams of the embedded checkpoint, and what each decodes to.
+"""Writes ``golden/``: 21 streams of the embedded checkpoint, and what each decodes to.
 
 Run it on purpose, after the checkpoint was replaced: ``python tests/expected/make_golden_streams.py``. In the
 same checkpoint a changed golden stream means that old files can no longer be read. Each stream is a file, its
@@ -44,6 +44,7 @@ PICTURES = [
     ("black", 60, "black", (96, 80)),
     ("white", 255, "white", (80, 96)),
     ("red", 0, "red", (100, 50)),
+    ("grayscale", 100, "chelsea.png", (120, 96)),
     ("two-tiles-wide", 20, None, (1090, 48)),
     ("two-tiles-high", 230, None, (33, 1060)),
 ]
@@ -69,7 +70,8 @@ def main() -> None:
     target.mkdir()
     symbols = {}
     for name, quality, source, size in PICTURES:
-        data = pipeline.compress(picture(source, size), quality=quality)
+        original = picture(source, size)
+        data = pipeline.compress(original.convert("L") if name == "grayscale" else original, quality=quality)
         if name == "one-pixel":
             data = bitstream.pack(quality, 1, 1, bitstream.unpack(data, fingerprint)[1], fingerprint)
         decoded = pipeline.decompress(data)
