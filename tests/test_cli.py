@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import fails, files_in, run_json, save_photo
 from fakes import FakePipeline
 from PIL import Image
 
 import sprdiff
 from sprdiff.bitstream import read_header
-from sprdiff.cli import main, texts
+from sprdiff.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,41 +28,14 @@ def fake_model(monkeypatch):
 
 @pytest.fixture
 def photo(tmp_path) -> Path:
-    return _save_photo(tmp_path / "photo.png")
-
-
-def _save_photo(path: Path, size: tuple[int, int] = (96, 64)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    gradient = Image.radial_gradient("L").resize(size)
-    Image.merge("RGB", (gradient, gradient.transpose(Image.Transpose.ROTATE_180), gradient)).save(path)
-    return path
-
-
-def _run_json(capsys, *arguments: str | Path, code: int = 0) -> dict:
-    """The one JSON object that the command leaves on stdout."""
-    assert main([*map(str, arguments), "--json"]) == code
-    return json.loads(capsys.readouterr().out)
-
-
-def _fails(capsys, *arguments: str | Path) -> str:
-    """The one line on stderr with which the command ends."""
-    assert main([*map(str, arguments)]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith("error: ")
-    assert output.err.count("\n") == 1
-    return output.err
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    return save_photo(tmp_path / "photo.png")
 
 
 # compress
 
 
 def test_compress_to_a_budget(photo, tmp_path, capsys):
-    record = _run_json(capsys, "compress", photo, tmp_path / "photo.spr", "--bpp", "1")
+    record = run_json(capsys, "compress", photo, tmp_path / "photo.spr", "--bpp", "1")
     data = (tmp_path / "photo.spr").read_bytes()
     assert record["num_bytes"] == len(data) <= record["max_bytes"] == 768
     assert record["bpp"] == 8 * len(data) / (96 * 64)
@@ -70,7 +44,7 @@ def test_compress_to_a_budget(photo, tmp_path, capsys):
 
 
 def test_compress_to_a_quality(photo, tmp_path, capsys):
-    record = _run_json(capsys, "compress", photo, tmp_path / "photo.spr", "--quality", "9")
+    record = run_json(capsys, "compress", photo, tmp_path / "photo.spr", "--quality", "9")
     assert record["quality"] == 9
     assert record["max_bytes"] is None
 
@@ -96,9 +70,9 @@ def test_budget_out_of_reach_writes_the_smallest_and_warns_with_both_numbers(pho
 
 
 def test_several_images_go_to_a_folder_that_is_made(tmp_path, capsys):
-    photos = [_save_photo(tmp_path / name) for name in ("a.png", "b.jpg")]
-    record = _run_json(capsys, "compress", *photos, tmp_path / "new" / "folder", "--bpp", "1")
-    assert _files(tmp_path / "new" / "folder") == ["a.spr", "b.spr"]
+    photos = [save_photo(tmp_path / name) for name in ("a.png", "b.jpg")]
+    record = run_json(capsys, "compress", *photos, tmp_path / "new" / "folder", "--bpp", "1")
+    assert files_in(tmp_path / "new" / "folder") == ["a.spr", "b.spr"]
     assert [Path(done["output"]).name for done in record["files"]] == ["a.spr", "b.spr"]
 
 
@@ -108,7 +82,7 @@ def test_one_image_into_a_folder(photo, tmp_path, trailing):
     if not trailing:
         folder.mkdir()
     assert main(["compress", str(photo), f"{folder}{trailing}", "--bpp", "1"]) == 0
-    assert _files(folder) == ["photo.spr"]
+    assert files_in(folder) == ["photo.spr"]
 
 
 def test_a_bad_image_among_several_is_reported_and_the_others_are_done(photo, tmp_path, capsys):
@@ -120,7 +94,7 @@ def test_a_bad_image_among_several_is_reported_and_the_others_are_done(photo, tm
     assert output.err.startswith(f"error: {bad}: ")
     assert output.err.count("\n") == 1
     assert "error" in json.loads(output.out)["files"][0]
-    assert _files(tmp_path / "out") == ["photo.spr"]
+    assert files_in(tmp_path / "out") == ["photo.spr"]
 
 
 @pytest.mark.parametrize(
@@ -139,16 +113,16 @@ def test_a_bad_image_among_several_is_reported_and_the_others_are_done(photo, tm
     ],
 )
 def test_bad_options_end_in_one_line_and_leave_nothing(photo, tmp_path, capsys, options, message):
-    assert message in _fails(capsys, "compress", photo, f"{tmp_path}/new/", *options)
-    assert _files(tmp_path) == ["photo.png"]
+    assert message in fails(capsys, "compress", photo, f"{tmp_path}/new/", *options)
+    assert files_in(tmp_path) == ["photo.png"]
 
 
 def test_bad_paths_end_in_one_line_and_leave_nothing(photo, tmp_path, capsys):
-    other = _save_photo(tmp_path / "other" / "photo.jpg")
-    before = _files(tmp_path)
+    other = save_photo(tmp_path / "other" / "photo.jpg")
+    before = files_in(tmp_path)
 
     def message(*paths: str | Path) -> str:
-        return _fails(capsys, "compress", *paths, "--bpp", "1")
+        return fails(capsys, "compress", *paths, "--bpp", "1")
 
     assert "There is no file" in message(tmp_path / "none.png", tmp_path / "none.spr")
     (tmp_path / "empty").mkdir()
@@ -160,14 +134,14 @@ def test_bad_paths_end_in_one_line_and_leave_nothing(photo, tmp_path, capsys):
     assert "would both become" in message(photo, other, tmp_path / "out")
     assert "is not a folder" in message(photo, photo / "photo.spr")
     assert "Name the output" in message(photo)
-    assert _files(tmp_path) == before
+    assert files_in(tmp_path) == before
 
 
 def test_an_input_is_never_overwritten(tmp_path, capsys):
-    stream = _save_photo(tmp_path / "photo.png").rename(tmp_path / "photo.spr")  # an image, whatever its name
+    stream = save_photo(tmp_path / "photo.png").rename(tmp_path / "photo.spr")  # an image, whatever its name
     before = stream.read_bytes()
-    assert "would overwrite an input" in _fails(capsys, "compress", stream, stream, "--bpp", "1")
-    assert "would overwrite an input" in _fails(capsys, "compress", stream, tmp_path, "--bpp", "1")
+    assert "would overwrite an input" in fails(capsys, "compress", stream, stream, "--bpp", "1")
+    assert "would overwrite an input" in fails(capsys, "compress", stream, tmp_path, "--bpp", "1")
     assert stream.read_bytes() == before
 
 
@@ -176,12 +150,12 @@ def test_the_output_appears_whole_or_not_at_all(photo, tmp_path, capsys, monkeyp
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr(os, "replace", full_disk)
-    assert "No space left" in _fails(capsys, "compress", photo, tmp_path / "photo.spr", "--bpp", "1")
-    assert _files(tmp_path) == ["photo.png"]
+    assert "No space left" in fails(capsys, "compress", photo, tmp_path / "photo.spr", "--bpp", "1")
+    assert files_in(tmp_path) == ["photo.png"]
 
 
 def test_errors_are_json_too(tmp_path, capsys):
-    record = _run_json(capsys, "compress", tmp_path / "none.png", tmp_path / "a.spr", "--bpp", "1", code=2)
+    record = run_json(capsys, "compress", tmp_path / "none.png", tmp_path / "a.spr", "--bpp", "1", code=2)
     assert record == {"error": f"There is no file {tmp_path / 'none.png'}."}
 
 
@@ -198,7 +172,7 @@ def stream(photo, tmp_path, capsys) -> Path:
 
 def test_decompress_writes_what_the_pipeline_decodes(stream, tmp_path, capsys):
     out, coarse = tmp_path / "out.png", tmp_path / "coarse.png"
-    record = _run_json(capsys, "decompress", stream, out, "--coarse", coarse)
+    record = run_json(capsys, "decompress", stream, out, "--coarse", coarse)
     decoded = FakePipeline().decompress(stream.read_bytes())
     assert Image.open(out).tobytes() == decoded.final.tobytes()
     assert Image.open(coarse).tobytes() == decoded.coarse.tobytes()
@@ -207,7 +181,7 @@ def test_decompress_writes_what_the_pipeline_decodes(stream, tmp_path, capsys):
 
 
 def test_decompress_coarse_only(stream, tmp_path, capsys):
-    record = _run_json(capsys, "decompress", stream, tmp_path / "out.png", "--coarse-only")
+    record = run_json(capsys, "decompress", stream, tmp_path / "out.png", "--coarse-only")
     decoded = FakePipeline().decompress(stream.read_bytes(), coarse_only=True)
     assert Image.open(tmp_path / "out.png").tobytes() == decoded.coarse.tobytes()
     assert record["picture"] == "coarse"
@@ -216,21 +190,21 @@ def test_decompress_coarse_only(stream, tmp_path, capsys):
 def test_decompress_bad_input(stream, photo, tmp_path, capsys):
     cut = tmp_path / "cut.spr"
     cut.write_bytes(stream.read_bytes()[:-5])
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     out = tmp_path / "out.png"
-    assert "checksum" in _fails(capsys, "decompress", cut, out)
-    assert "not a .spr stream" in _fails(capsys, "decompress", photo, out)
-    assert "must end in .png or .jpg or" in _fails(capsys, "decompress", stream, tmp_path / "out.gif")
-    assert "contradicts" in _fails(capsys, "decompress", stream, out, "--format", "webp")
+    assert "checksum" in fails(capsys, "decompress", cut, out)
+    assert "not a .spr stream" in fails(capsys, "decompress", photo, out)
+    assert "must end in .png or .jpg or" in fails(capsys, "decompress", stream, tmp_path / "out.gif")
+    assert "contradicts" in fails(capsys, "decompress", stream, out, "--format", "webp")
     coarse = ("--coarse", tmp_path / "coarse.png")
-    assert "--coarse-only" in _fails(capsys, "decompress", stream, out, "--coarse-only", *coarse)
-    assert "both become" in _fails(capsys, "decompress", stream, out, "--coarse", out)
-    assert "--steps" in _fails(capsys, "decompress", stream, out, "--steps", "2")
-    assert _files(tmp_path) == before
+    assert "--coarse-only" in fails(capsys, "decompress", stream, out, "--coarse-only", *coarse)
+    assert "both become" in fails(capsys, "decompress", stream, out, "--coarse", out)
+    assert "--steps" in fails(capsys, "decompress", stream, out, "--steps", "2")
+    assert files_in(tmp_path) == before
 
 
 def test_info(stream, capsys):
-    record = _run_json(capsys, "info", stream, "--symbols-hash")
+    record = run_json(capsys, "info", stream, "--symbols-hash")
     data = stream.read_bytes()
     assert record["num_bytes"] == len(data) == sum(record["rate"].values())
     assert record["symbols_hash"] == FakePipeline().symbols_hash(data)
@@ -242,132 +216,19 @@ def test_info(stream, capsys):
 
 
 def test_info_without_the_right_model_shows_the_header_and_says_why(stream, capsys, monkeypatch):
-    record = _run_json(capsys, "info", stream, "--model", "missing")
+    record = run_json(capsys, "info", stream, "--model", "missing")
     assert record["rate"] is None
     assert "There is no folder 'missing'" in record["rate_note"]
     monkeypatch.setattr(FakePipeline, "from_pretrained", lambda name: FakePipeline("ab" * 32))
-    record = _run_json(capsys, "info", stream)
+    record = run_json(capsys, "info", stream)
     assert record["rate"] is None
     assert "the loaded one is abab" in record["rate_note"]
-    assert "another checkpoint" in _fails(capsys, "info", stream, "--symbols-hash")
+    assert "another checkpoint" in fails(capsys, "info", stream, "--symbols-hash")
 
 
 def test_info_of_something_else(photo, tmp_path, capsys):
-    assert "not a .spr stream" in _fails(capsys, "info", photo)
-    assert "There is no file" in _fails(capsys, "info", tmp_path / "none.spr")
-
-
-# compare and evaluate
-
-
-def test_compare_writes_every_picture_and_file(photo, tmp_path, capsys):
-    out = tmp_path / "out"
-    arguments = ("--bpp", "1", "--out", out, "--metrics", "psnr-rgb")
-    record = _run_json(
-        capsys, "compare", photo, "--methods", "jpeg,sprdiff-final,sprdiff-coarse,webp", *arguments
-    )
-    methods = ["sprdiff-coarse", "sprdiff-final", "jpeg", "webp"]
-    assert [row["method"] for row in record["results"]] == methods
-    pictures = [f"{method}.png" for method in methods]
-    files = ["jpeg.jpg", "original.png", "results.json", "sprdiff.spr", "webp.webp"]
-    assert _files(out) == sorted(files + pictures)
-    assert json.loads((out / "results.json").read_bytes()) == record
-    decoded = FakePipeline().decompress((out / "sprdiff.spr").read_bytes())
-    assert Image.open(out / "sprdiff-final.png").tobytes() == decoded.final.tobytes()
-    assert Image.open(out / "sprdiff-coarse.png").tobytes() == decoded.coarse.tobytes()
-    for row in record["results"]:
-        assert row["num_bytes"] == (out / row["file"]).stat().st_size
-        assert row["metrics"]["psnr-rgb"] > 10
-
-
-def test_compare_as_text_says_why_there_is_a_dash(tmp_path, capsys):
-    small = _save_photo(tmp_path / "small.png", (40, 40))
-    command = [
-        "compare",
-        str(small),
-        "--bpp",
-        "4",
-        "--methods",
-        "jpeg,webp",
-        "--metrics",
-        "ms-ssim-rgb,psnr-rgb",
-    ]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["ms-ssim", "psnr"]
-    assert lines[1].split() == ["method", "bytes", "bpp", "rgb", "rgb"]
-    assert [line.split()[0] for line in lines[2:]] == ["jpeg", "webp", "-", "Written"]
-    assert {len(line) for line in lines[:4]} == {len(lines[0])} and lines[2].split()[3] == "-"
-    assert lines[4].startswith("- in ms-ssim-rgb: ")
-
-
-def test_tables_fit_a_terminal():
-    metrics = ("ms-ssim-rgb", "ms-ssim-y", "lpips-alex", "lpips-vgg", "dists")
-    numbers = {"psnr-rgb": 24.4, **dict.fromkeys(metrics, 0.5)}
-    row = {"method": "sprdiff-coarse", "num_bytes": 1460, "bpp": 0.0297, "scale": 1.0, "over_budget": False}
-    lines = texts.results([{**row, "metrics": numbers}])
-    assert max(map(len, lines)) <= 80 and lines[-1].split()[2:4] == ["0.0297", "24.40"]
-    smaller = texts.results([{**row, "metrics": numbers}, {**row, "scale": 0.5, "metrics": numbers}])
-    assert [line.split()[3] for line in smaller[1:]] == ["scale", "1.000", "0.500"]
-    mean = {**row, "target_bpp": 0.03, "images": 24, "metrics": {k: {"mean": v} for k, v in numbers.items()}}
-    lines = texts.means([mean])
-    assert max(map(len, lines)) <= 80 and lines[-1] == "Averages of 24 images"
-    lines = texts.means([mean, {**mean, "images": 23}])
-    assert lines[1].split()[3] == "images" and lines[-1].split()[3] == "23"
-
-
-def test_compare_leaves_nothing_when_it_fails(photo, tmp_path, capsys, monkeypatch):
-    def broken(self, *arguments, **options):
-        raise sprdiff.errors.BitstreamError("out of order")
-
-    monkeypatch.setattr(FakePipeline, "refine", broken)
-    out = tmp_path / "out"
-    assert "out of order" in _fails(
-        capsys, "compare", photo, "--bpp", "1", "--out", out, "--methods", "sprdiff-final"
-    )
-    assert not out.exists() or _files(out) == []
-
-
-def test_compare_bad_input(photo, tmp_path, capsys):
-    def message(*options: str | Path) -> str:
-        return _fails(capsys, "compare", photo, *options)
-
-    assert "Missing option '--bpp'" in message("--out", tmp_path / "o")
-    assert "known are sprdiff-coarse" in message("--bpp", "1", "--out", tmp_path / "o", "--methods", "bmp")
-    assert "known are psnr-rgb" in message("--bpp", "1", "--out", tmp_path / "o", "--metrics", "speed")
-    assert "is not a folder" in message("--bpp", "1", "--out", photo)
-    original = _save_photo(tmp_path / "original.png")
-    assert "would overwrite the input" in _fails(capsys, "compare", original, "--bpp", "1", "--out", tmp_path)
-    assert _files(tmp_path) == ["original.png", "photo.png"]
-
-
-def test_evaluate_reports_a_bad_file_and_goes_on(tmp_path, capsys):
-    photo = _save_photo(tmp_path / "set" / "photo.png")
-    (tmp_path / "set" / "broken.png").write_bytes(photo.read_bytes()[:200])
-    command = ["evaluate", str(tmp_path / "set"), "--methods", "sprdiff-coarse,jpeg", "--bpp", "1,2"]
-    command += ["--metrics", "psnr-rgb", "--out", str(tmp_path / "out"), "--json"]
-    assert main(command) == 1
-    output = capsys.readouterr()
-    record = json.loads(output.out)
-    assert "error: broken.png: " in output.err
-    assert list(record["failed"]) == ["broken.png"]
-    assert [(row["method"], row["target_bpp"], row["images"]) for row in record["means"]] == [
-        ("sprdiff-coarse", 1.0, 1),
-        ("jpeg", 1.0, 1),
-        ("sprdiff-coarse", 2.0, 1),
-        ("jpeg", 2.0, 1),
-    ]
-    assert record["computed"] == 4
-
-
-def test_evaluate_bad_input(tmp_path, capsys):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    arguments = ("--methods", "jpeg", "--out", tmp_path / "out")
-    assert "There is no image" in _fails(capsys, "evaluate", empty, "--bpp", "1", *arguments)
-    assert "'much' is not a number" in _fails(capsys, "evaluate", empty, "--bpp", "1,much", *arguments)
-    assert "There is no folder" in _fails(capsys, "evaluate", tmp_path / "none", "--bpp", "1", *arguments)
-    assert _files(tmp_path) == ["empty"]
+    assert "not a .spr stream" in fails(capsys, "info", photo)
+    assert "There is no file" in fails(capsys, "info", tmp_path / "none.spr")
 
 
 # the program
@@ -442,4 +303,4 @@ def test_bad_arguments_of_every_command_are_found_before_torch_is_imported(photo
     assert len(lines) == len(commands)
     for line, message in zip(lines, commands, strict=True):
         assert line.startswith("error: ") and message in line
-    assert _files(tmp_path) == ["a.spr", "empty", "photo.png"]
+    assert files_in(tmp_path) == ["a.spr", "empty", "photo.png"]

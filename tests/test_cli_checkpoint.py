@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import run_json
 from PIL import Image
 
 import sprdiff
@@ -35,22 +36,17 @@ def path(photo, tmp_path) -> Path:
     return tmp_path / "photo.png"
 
 
-def _run_json(capsys, *arguments: str | Path) -> dict:
-    assert main([*map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
 def test_compress_info_decompress(path, tmp_path, capsys):
     stream, final, coarse = (tmp_path / name for name in ("a.spr", "final.png", "coarse.png"))
-    made = _run_json(capsys, "compress", path, stream, "--bpp", "0.2")
+    made = run_json(capsys, "compress", path, stream, "--bpp", "0.2")
     assert made["over_budget"] is False
     assert stream.stat().st_size == made["num_bytes"] <= made["max_bytes"]
-    shown = _run_json(capsys, "info", stream, "--symbols-hash")
+    shown = run_json(capsys, "info", stream, "--symbols-hash")
     assert (shown["quality"], shown["width"], shown["height"]) == (made["quality"], *SIZE)
     assert sum(shown["rate"].values()) == made["num_bytes"]
     assert len(shown["symbols_hash"]) == 64
-    _run_json(capsys, "decompress", stream, final, "--coarse", coarse)
-    _run_json(capsys, "decompress", stream, tmp_path / "alone.png", "--coarse-only")
+    run_json(capsys, "decompress", stream, final, "--coarse", coarse)
+    run_json(capsys, "decompress", stream, tmp_path / "alone.png", "--coarse-only")
     assert Image.open(final).size == SIZE
     assert Image.open(coarse).tobytes() == Image.open(tmp_path / "alone.png").tobytes()
     assert Image.open(coarse).tobytes() != Image.open(final).tobytes()
@@ -60,8 +56,8 @@ def test_compare_shows_what_the_stream_decodes_to(path, tmp_path, capsys):
     out = tmp_path / "out"
     methods = "sprdiff-coarse,sprdiff-final,webp"
     options = ("--bpp", "0.2", "--out", out, "--methods", methods, "--metrics", "psnr-rgb")
-    record = _run_json(capsys, "compare", path, *options)
-    _run_json(capsys, "decompress", out / "sprdiff.spr", tmp_path / "f.png", "--coarse", tmp_path / "c.png")
+    record = run_json(capsys, "compare", path, *options)
+    run_json(capsys, "decompress", out / "sprdiff.spr", tmp_path / "f.png", "--coarse", tmp_path / "c.png")
     assert Image.open(out / "sprdiff-final.png").tobytes() == Image.open(tmp_path / "f.png").tobytes()
     assert Image.open(out / "sprdiff-coarse.png").tobytes() == Image.open(tmp_path / "c.png").tobytes()
     coarse, final, _ = record["results"]
@@ -92,7 +88,7 @@ def test_a_process_of_its_own_loads_the_checkpoint(path, tmp_path, pipeline):
 
 def test_a_stream_of_another_checkpoint_is_refused_in_one_line(path, tmp_path, capsys):
     stream = tmp_path / "a.spr"
-    _run_json(capsys, "compress", path, stream, "--quality", "0")
+    run_json(capsys, "compress", path, stream, "--quality", "0")
     data = bytearray(stream.read_bytes())
     data[2] ^= 1
     stream.write_bytes(data)

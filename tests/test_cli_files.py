@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import fails, run_json
 from conftest import make_photo
 from fakes import FakePipeline
 from PIL import Image, ImageChops, ImageStat
@@ -40,32 +41,20 @@ def photos(tmp_path) -> Path:
     return folder
 
 
-def _fails(capsys, *arguments: str | Path) -> str:
-    assert main([*map(str, arguments)]) == 2
-    output = capsys.readouterr()
-    assert output.out == "" and output.err.count("\n") == 1, output
-    return output.err
-
-
-def _json(capsys, *arguments: str | Path, code: int = 0) -> dict:
-    assert main([*map(str, arguments), "--json"]) == code
-    return json.loads(capsys.readouterr().out)
-
-
 def test_a_folder_stands_for_the_files_in_it(photos, tmp_path, capsys, fake_model):
     streams, pictures = tmp_path / "streams", tmp_path / "pictures"
-    record = _json(capsys, "compress", photos, "-o", streams, "--max-bytes", "700")
+    record = run_json(capsys, "compress", photos, "-o", streams, "--max-bytes", "700")
     assert sorted(path.name for path in streams.iterdir()) == ["0.spr", "1.spr", "2.spr"]
     assert all(done["num_bytes"] <= done["max_bytes"] == 700 for done in record["files"])
-    shown = _json(capsys, "info", *sorted(streams.iterdir()))
+    shown = run_json(capsys, "info", *sorted(streams.iterdir()))
     assert [each["num_bytes"] for each in shown["files"]] == [done["num_bytes"] for done in record["files"]]
-    _json(capsys, "decompress", streams, pictures, "--format", "webp", "--coarse", tmp_path / "coarse")
+    run_json(capsys, "decompress", streams, pictures, "--format", "webp", "--coarse", tmp_path / "coarse")
     decoded = FakePipeline().decompress((streams / "1.spr").read_bytes())
     assert load_image(pictures / "1.webp").tobytes() == decoded.final.tobytes()
     assert load_image(tmp_path / "coarse" / "1.webp").tobytes() == decoded.coarse.tobytes()
     out = tmp_path / "comparisons"
     options = ("--bpp", "1", "--methods", "jpeg,webp", "--metrics", "psnr-rgb", "-o", out)
-    record = _json(capsys, "compare", photos / "0.png", photos / "2.png", *options)
+    record = run_json(capsys, "compare", photos / "0.png", photos / "2.png", *options)
     assert [each["source"] for each in record["files"]] == ["0.png", "2.png"]
     assert sorted(path.parent.name for path in out.glob("*/results.json")) == ["0", "2"]
 
@@ -86,21 +75,21 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(photos, tmp_path, capsys,
     photo, stream, picture = photos / "0.png", tmp_path / "a.spr", tmp_path / "a.png"
     compress, decompress = ("compress", photo, stream, "--bpp", "1"), ("decompress", stream, picture)
     for command, target in ((compress, stream), (decompress, picture)):
-        _json(capsys, *command)
+        run_json(capsys, *command)
         before = target.stat()
-        assert f"{target} exists; --force overwrites" in _fails(capsys, *command)
+        assert f"{target} exists; --force overwrites" in fails(capsys, *command)
         assert target.stat().st_mtime_ns == before.st_mtime_ns
-        _json(capsys, *command, "--force")
+        run_json(capsys, *command, "--force")
         assert target.stat().st_ino != before.st_ino
     out = tmp_path / "out"
     compare = ("compare", photo, "--bpp", "1", "-o", out, "--methods", "jpeg", "--metrics", "psnr-rgb")
-    _json(capsys, *compare)
-    assert "results.json exists" in _fails(capsys, *compare)
-    _json(capsys, *compare, "-f")
+    run_json(capsys, *compare)
+    assert "results.json exists" in fails(capsys, *compare)
+    run_json(capsys, *compare, "-f")
     (tmp_path / "many").mkdir()
     for i in (1, 2):
         (tmp_path / "many" / f"{i}.spr").touch()
-    message = _fails(capsys, "compress", photos, "-o", tmp_path / "many", "--bpp", "1")
+    message = fails(capsys, "compress", photos, "-o", tmp_path / "many", "--bpp", "1")
     assert "1.spr exists (and 1 more)" in message and not (tmp_path / "many" / "0.spr").exists()
 
 
@@ -126,24 +115,24 @@ def test_quiet_says_nothing_and_json_still_does(photos, tmp_path, capsys, fake_m
     command = ["compress", str(photos), "-o", str(tmp_path / "out"), "--bpp", "0.001", "-q"]
     assert main(command) == 0, "over budget, of which others are warned"
     assert capsys.readouterr() == ("", "")
-    assert len(_json(capsys, *command, "--force")["files"]) == 3
-    assert "error: There is no file" in _fails(capsys, "info", tmp_path / "none.spr", "-q")
+    assert len(run_json(capsys, *command, "--force")["files"]) == 3
+    assert "error: There is no file" in fails(capsys, "info", tmp_path / "none.spr", "-q")
 
 
 def test_a_device_that_is_not_there(photos, tmp_path, capsys, fake_model, monkeypatch):
     monkeypatch.setattr(FakePipeline, "from_pretrained", lambda *_: pytest.fail("the model was loaded"))
     command = ("compress", photos / "0.png", tmp_path / "a.spr", "--bpp", "1")
-    message = _fails(capsys, *command, "--device", "abacus")
+    message = fails(capsys, *command, "--device", "abacus")
     assert (
         "--device must be a device of this machine" in message and "got 'abacus': Expected one of" in message
     )
 
 
 def test_standard_input_and_output_refuse_what_has_no_sense(photos, tmp_path, capsys, fake_model):
-    assert "Standard output takes one file; there are 3" in _fails(
+    assert "Standard output takes one file; there are 3" in fails(
         capsys, "compress", photos, "-o", "-", "--bpp", "1"
     )
-    assert "has no name" in _fails(capsys, "compress", "-", f"{tmp_path}/", "--bpp", "1")
+    assert "has no name" in fails(capsys, "compress", "-", f"{tmp_path}/", "--bpp", "1")
     assert main(["compress", str(photos / "0.png"), "-", "--bpp", "1", "--json"]) == 2
     assert "cannot hold both" in json.loads(capsys.readouterr().out)["error"]
 

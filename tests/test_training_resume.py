@@ -12,7 +12,7 @@ from runs import make, train
 from tiny import SMALL
 
 from sprdiff.checkpoint.parts import build_part, load_part, save_part
-from sprdiff.errors import WeightsError
+from sprdiff.errors import SettingsError, WeightsError
 from sprdiff.training.loop import Schedule, Training
 from sprdiff.training.stages import STAGES
 
@@ -76,6 +76,17 @@ def test_a_state_of_other_parts_is_refused(photos, tmp_path, monkeypatch):
     vae._modules = dict(reversed(vae._modules.items()))
     with pytest.raises(WeightsError, match="other parts"):
         train(swapped, photos, tmp_path, resume=True)
+
+
+def test_a_saved_state_is_not_lost_for_a_forgotten_word(photos, tmp_path):
+    train(make("vae", photos, tmp_path), photos, tmp_path)
+    state, settings = tmp_path / "state" / "vae", tmp_path / "vae.yaml"
+    before = [(file.name, file.read_bytes()) for file in (*sorted(state.iterdir()), settings)]
+    again = make("vae", photos, tmp_path, {"steps": 1})
+    with pytest.raises(SettingsError, match=r"vae holds a saved state: --resume .*, --restart"):
+        train(again, photos, tmp_path)
+    assert [(file.name, file.read_bytes()) for file in (*sorted(state.iterdir()), settings)] == before
+    assert train(again, photos, tmp_path, resume=False).clock.step == 1
 
 
 def test_a_kill_while_saving_leaves_the_last_state(photos, tmp_path, monkeypatch):

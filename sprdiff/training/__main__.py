@@ -1,4 +1,4 @@
-"""``python -m sprdiff.training STAGE --data DIR --out DIR [--resume] [--set NAME=VALUE ...]``."""
+"""``python -m sprdiff.training STAGE --data DIR --out DIR [--resume | --restart] [--set NAME=VALUE ...]``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,14 @@ def main(
         float | None,
         typer.Option(min=0.01, help="A ceiling, over every resumed run: training stops where it is then."),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last saved state.")] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--restart",
+            help="Go on from the last saved state, or begin anew with the run's weights; to be said where "
+            "there is one.",
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Checkpoint whose parts to train further."),

@@ -37,7 +37,8 @@ class Schedule:
     Attributes:
         validate_every, save_every: steps between validations, and between saved states.
         minutes: a ceiling over all resumed runs, at which a run stops where it is; none for no ceiling.
-        resume: go on from the last saved state, if there is one.
+        resume: go on from the last saved state, if there is one, or begin anew in spite of it; None
+            where there is to be none, so that no run is lost for a forgotten word.
         workers: processes that prepare batches ahead, see :func:`sprdiff.training.data.stream`.
         tracker: one of accelerate's, such as ``tensorboard`` or ``wandb``, that is given curves and pictures.
             TensorBoard's files go to ``logs`` in the run.
@@ -47,7 +48,7 @@ class Schedule:
     validate_every: int = 200
     save_every: int = 200
     minutes: float | None = None
-    resume: bool = False
+    resume: bool | None = None
     workers: int = 0
     tracker: str | None = None
     log_every: int = 10
@@ -98,12 +99,17 @@ class Training:
             table, and resumable state.
         schedule: how long, and what on the way.
     Raises:
-        SettingsError: the processes cannot share a batch equally.
+        SettingsError: the processes cannot share a batch equally, or a saved state would be lost.
         WeightsError: the saved state is of other parts.
     """
 
     def __init__(self, stage: Stage, data: Path, out: Path, schedule: Schedule) -> None:
         self.stage, self.out, self.schedule = stage, out, schedule
+        if schedule.resume is None and (self.state.exists() or _old(self.state).exists()):
+            raise SettingsError(
+                f"{self.state} holds a saved state: --resume goes on from it, --restart begins anew with the "
+                "weights of the run and replaces it."
+            )
         self.settings = settings = stage.settings
         # Not every step reaches every parameter: some losses come in turn.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -269,7 +275,7 @@ class Training:
         if self.accelerator.is_main_process:
             with self._averaged():
                 self.stage.save(self.out)
-            old = _beside(self.state, ".old")
+            old = _old(self.state)
             if self.state.exists():
                 shutil.rmtree(old, ignore_errors=True)
                 os.replace(self.state, old)
@@ -376,11 +382,15 @@ def _beside(folder: Path, suffix: str) -> Path:
     return folder.with_name(folder.name + suffix)
 
 
+def _old(state: Path) -> Path:
+    """Where the last state waits while :meth:`Training.save` puts the new one into its place."""
+    return _beside(state, ".old")
+
+
 def _recover(state: Path) -> None:
     """Put back what a kill between the two renames of :meth:`Training.save` left under another name."""
-    old = _beside(state, ".old")
-    if old.exists() and not state.exists():
-        os.replace(old, state)
+    if _old(state).exists() and not state.exists():
+        os.replace(_old(state), state)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str | bool]:
