@@ -82,6 +82,16 @@ def photo() -> Image.Image:
     return make_photo()
 
 
+@pytest.fixture
+def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command gets the same stand-in; ``missing`` in a model's name means that there is none."""
+    from fakes import FakePipeline
+
+    import sprdiff
+
+    monkeypatch.setitem(vars(sprdiff), "SPRDiffPipeline", FakePipeline)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the measured images (``kodak/``) that ``SPRDIFF_DATA`` names; skips without it."""

@@ -154,11 +154,9 @@ def test_a_grayscale_picture_spends_nothing_on_colour(photo, id):
     assert encoded.settings["chroma"] == "4:0:0"
     made = codec.decompress(encoded.data, size=gray.size)
     assert len({channel.tobytes() for channel in made.split()}) == 1
-    controls = {chroma: each for chroma, each in codec.rate_controls.items() if chroma != "4:0:0"}
-    coloured = replace(codec, rate_controls=controls).compress(photo, max_bytes=900)
-    assert coloured.settings["chroma"] in controls
-    as_colour = replace(codec, rate_controls={"4:0:0": next(iter(controls.values()))})
-    other = as_colour.compress(gray, max_bytes=900)
+    assert codec.compress(photo, max_bytes=900).settings["chroma"] != "4:0:0"
+    in_colour = {chroma: each for chroma, each in codec.rate_controls.items() if chroma != "4:0:0"}
+    other = replace(codec, rate_controls=in_colour).compress(gray, max_bytes=900)
     assert psnr_db(gray, made) >= psnr_db(gray, codec.decompress(other.data, size=gray.size)) - 0.01
 
 

@@ -15,10 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_photo
-from fakes import FakePipeline
 from PIL import Image
 
-import sprdiff
 from sprdiff.blind import folder as blind_folder
 from sprdiff.blind import results
 from sprdiff.blind.trials import draw_trials, questions
@@ -32,9 +30,7 @@ CHOSEN = ["sprdiff-final", "avif", "webp"]
 BPP = 0.5
 
 
-@pytest.fixture(autouse=True)
-def fake_model(monkeypatch):
-    monkeypatch.setitem(vars(sprdiff), "SPRDiffPipeline", FakePipeline)
+pytestmark = pytest.mark.usefixtures("fake_model")
 
 
 @pytest.fixture(scope="module")

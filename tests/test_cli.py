@@ -18,12 +18,7 @@ from sprdiff.bitstream import read_header
 from sprdiff.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(autouse=True)
-def fake_model(monkeypatch):
-    """Every command gets the same stand-in; ``missing`` in a model's name means that there is none."""
-    monkeypatch.setitem(vars(sprdiff), "SPRDiffPipeline", FakePipeline)
+pytestmark = pytest.mark.usefixtures("fake_model")
 
 
 @pytest.fixture

@@ -13,11 +13,7 @@ from PIL import Image
 import sprdiff
 from sprdiff.cli import main, texts
 
-
-@pytest.fixture(autouse=True)
-def fake_model(monkeypatch):
-    """Every command gets the same stand-in; ``missing`` in a model's name means that there is none."""
-    monkeypatch.setitem(vars(sprdiff), "SPRDiffPipeline", FakePipeline)
+pytestmark = pytest.mark.usefixtures("fake_model")
 
 
 @pytest.fixture
@@ -81,7 +77,7 @@ def test_tables_fit_a_terminal():
     assert lines[1].split()[3] == "images" and lines[-1].split()[3] == "23"
 
 
-def test_compare_leaves_nothing_when_itfails(photo, tmp_path, capsys, monkeypatch):
+def test_compare_leaves_nothing_when_it_fails(photo, tmp_path, capsys, monkeypatch):
     def broken(self, *arguments, **options):
         raise sprdiff.errors.BitstreamError("out of order")
 

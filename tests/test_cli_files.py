@@ -18,17 +18,11 @@ from conftest import make_photo
 from fakes import FakePipeline
 from PIL import Image, ImageChops, ImageStat
 
-import sprdiff
 from sprdiff import files
 from sprdiff.cli import main
 from sprdiff.images import load_image
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def fake_model(monkeypatch):
-    monkeypatch.setitem(vars(sprdiff), "SPRDiffPipeline", FakePipeline)
 
 
 @pytest.fixture
