@@ -136,7 +136,7 @@ def test_a_tracker_gets_losses_figures_and_pictures(photos, begun, monkeypatch):
 def test_a_run_stops_at_its_ceiling_and_goes_on_under_a_higher_one(photos, tmp_path, monkeypatch):
     stage = make("vae", photos, tmp_path, {"steps": 1000})
     stopped = train(stage, photos, tmp_path, minutes=1e-9)
-    assert stopped.clock.step == 1 and stopped.state.is_dir()
+    assert stopped.clock.step == 1 and stopped.state.exists()
     again = make("vae", photos, tmp_path, {"steps": 1000})
     more = train(again, photos, tmp_path, minutes=stopped.clock.minutes + 1e-9, resume=True)
     assert more.clock.step == 2

@@ -1,11 +1,9 @@
-"""The training loop of every stage: schedule, EMA weights, resumable state, validation table."""
+"""The training loop of every stage: schedule, steps, EMA weights, validation table."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from sprdiff.errors import SettingsError, WeightsError
+from sprdiff.errors import SettingsError
 from sprdiff.training.data import list_images, split, stream, validation_images
 from sprdiff.training.frozen import Frozen
+from sprdiff.training.saved_state import Clock, Plain, SavedState
 from sprdiff.training.stage import Stage, learning_rate_factor, to_device
 
 # Held-out pictures that a tracker shows.
@@ -54,41 +53,6 @@ class Schedule:
     log_every: int = 10
 
 
-class _Clock:
-    """Steps and minutes so far, and whose state it is; part of the resumable state.
-
-    Args:
-        shapes: of the trained parameters in order. Optimizer and EMA know them by position only, and a
-            state of other parts would be loaded without a word.
-    """
-
-    def __init__(self, shapes: list[tuple[int, ...]]) -> None:
-        self.step = 0
-        self.minutes = 0.0
-        self.shapes = shapes
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "minutes": self.minutes, "shapes": self.shapes}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state.get("shapes", self.shapes) != self.shapes:
-            raise WeightsError("The saved state is of other parts than this stage trains; start without it.")
-        self.step, self.minutes = int(state["step"]), float(state["minutes"])
-
-
-class _Plain:
-    """Gives accelerate the state of an object that is not a prepared model."""
-
-    def __init__(self, target: Any) -> None:
-        self.target = target
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.target.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.target.load_state_dict(state)
-
-
 class Training:
     """One stage in training, in one process or several.
 
@@ -105,10 +69,11 @@ class Training:
 
     def __init__(self, stage: Stage, data: Path, out: Path, schedule: Schedule) -> None:
         self.stage, self.out, self.schedule = stage, out, schedule
-        if schedule.resume is None and (self.state.exists() or _old(self.state).exists()):
+        self.state = SavedState(out / "state" / stage.name)
+        if schedule.resume is None and self.state.exists():
             raise SettingsError(
-                f"{self.state} holds a saved state: --resume goes on from it, --restart begins anew with the "
-                "weights of the run and replaces it."
+                f"{self.state.folder} holds a saved state: --resume goes on from it, --restart begins anew "
+                "with the weights of the run and replaces it."
             )
         self.settings = settings = stage.settings
         # Not every step reaches every parameter: some losses come in turn.
@@ -153,26 +118,21 @@ class Training:
         )
         self.objective, self.optimizer = accelerator.prepare(stage.objective, optimizer)
         self.trained = (self.objective, *stage.prepare(accelerator))
-        self.clock = _Clock([tuple(p.shape) for p in self.parameters])
+        self.clock = Clock([tuple(p.shape) for p in self.parameters])
         for item in [self.clock, self.ema, *stage.extra_state().values()]:
-            accelerator.register_for_checkpointing(_Plain(item))
+            accelerator.register_for_checkpointing(Plain(item))
         self.averages: dict[str, Tensor] = {}
         out.mkdir(parents=True, exist_ok=True)
         if accelerator.is_main_process:
             settings.write(out / f"{stage.name}.yaml")
-            _recover(self.state)
+            self.state.recover()
         accelerator.wait_for_everyone()
         accelerator.init_trackers(stage.name, _flat(settings.model_dump()))
         if schedule.resume and self.state.exists():
-            accelerator.load_state(str(self.state))
+            accelerator.load_state(str(self.state.folder))
             self.ema.to(accelerator.device)  # its state comes from the CPU
             self._say(f"{stage.name}: resumed at step {self.clock.step}, minute {self.clock.minutes:.1f}")
         self.validated = self.saved = self.clock.step
-
-    @property
-    def state(self) -> Path:
-        """Folder of the resumable state."""
-        return self.out / "state" / self.stage.name
 
     @property
     def finished(self) -> bool:
@@ -265,22 +225,15 @@ class Training:
 
     def save(self) -> None:
         """The stage's parts with EMA weights, and the resumable state; a kill leaves the last one whole."""
-        temporary = _beside(self.state, ".tmp")
         if self.accelerator.is_main_process:
-            self.state.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)
+            self.state.clear_next()
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(temporary))
+        self.accelerator.save_state(str(self.state.next))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             with self._averaged():
                 self.stage.save(self.out)
-            old = _old(self.state)
-            if self.state.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                os.replace(self.state, old)
-            os.replace(temporary, self.state)
-            shutil.rmtree(old, ignore_errors=True)
+            self.state.replace()
         self.accelerator.wait_for_everyone()
         self.saved = self.clock.step
 
@@ -376,21 +329,6 @@ class Training:
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
             self.console.print(text)
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.with_name(folder.name + suffix)
-
-
-def _old(state: Path) -> Path:
-    """Where the last state waits while :meth:`Training.save` puts the new one into its place."""
-    return _beside(state, ".old")
-
-
-def _recover(state: Path) -> None:
-    """Put back what a kill between the two renames of :meth:`Training.save` left under another name."""
-    if _old(state).exists() and not state.exists():
-        os.replace(_old(state), state)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str | bool]:
